@@ -1,0 +1,1 @@
+"""Ways to emit events: URL lists and game sessions."""

@@ -1,0 +1,64 @@
+"""Arrow schema of the Lance table `screenshots`: one row an image, and one ledger row.
+
+The ledger row (`id == LEDGER_ID`) holds the keeper's bookkeeping in the column `ledger`; every other
+row has null there. It is changed by every commit, which makes each commit a compare-and-swap
+(docs/protocol.md). `ROWS_FILTER` leaves it out.
+"""
+
+import pyarrow as pa
+
+LEDGER_ID = "frameloop:ledger"
+ROWS_FILTER = f"id != '{LEDGER_ID}'"
+USER_PROMPT = "<image>Please describe what is happening in this image"
+
+MESSAGES = pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())]))
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+ROW_FIELDS: tuple[pa.Field, ...] = (
+    pa.field("id", pa.string(), nullable=False),
+    pa.field("event_id", pa.string()),
+    pa.field("source", pa.string()),
+    pa.field("captured_at", TIMESTAMP),
+    pa.field("image_url", pa.string()),
+    pa.field("topic", pa.string()),
+    pa.field("partition", pa.int32()),
+    pa.field("offset", pa.int64()),
+    pa.field("ingested_at", TIMESTAMP),
+    pa.field("sha256", pa.string()),
+    pa.field("phash", pa.string()),
+    pa.field("image", pa.large_binary()),
+    pa.field("width", pa.int32()),
+    pa.field("height", pa.int32()),
+    pa.field("format", pa.string()),
+    pa.field("messages", MESSAGES),
+    pa.field("attributes", pa.json_()),
+)
+"""What ingest writes. A label's columns are absent from these files, hence null."""
+
+LEDGER_FIELD = pa.field("ledger", pa.large_string())
+
+
+def label_fields(label: str) -> tuple[pa.Field, ...]:
+    """Columns of one label: the value, who gave it, and why there is none."""
+    return (
+        pa.field(label, pa.float32()),
+        pa.field(f"{label}_scorer", pa.string()),
+        pa.field(f"{label}_error", pa.string()),
+    )
+
+
+def row_schema() -> pa.Schema:
+    """Schema of the row fragments that ingest writes."""
+    return pa.schema(ROW_FIELDS)
+
+
+def ledger_schema() -> pa.Schema:
+    return pa.schema([ROW_FIELDS[0], LEDGER_FIELD])
+
+
+def table_schema(labels: tuple[str, ...]) -> pa.Schema:
+    """Schema of the whole table: rows, then the columns of each label, then the ledger."""
+    fields = [*ROW_FIELDS]
+    for label in labels:
+        fields.extend(label_fields(label))
+    return pa.schema([*fields, LEDGER_FIELD])

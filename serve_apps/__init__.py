@@ -1,0 +1,1 @@
+"""Ray Serve deployments: scorers behind one contract."""
