@@ -32,16 +32,21 @@ class Reason(StrEnum):
     IMAGE_ANIMATED = "image_animated"  # more than one frame
 
 
+LetterIdentity = tuple[str, int, int]
+"""Topic id, partition and offset of the original record."""
+
+
 class DeadLetter(BaseModel):
     """One event that became no row.
 
-    `topic`, `partition` and `offset` name the original record and identify the letter: a letter
+    `topic_id`, `partition` and `offset` name the original record and identify the letter: a letter
     may be delivered twice, with the same three values. `original` holds the original bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     topic: str
+    topic_id: str = ""
     partition: int = Field(ge=0)
     offset: int = Field(ge=0)
     reason: Reason
@@ -58,5 +63,5 @@ class DeadLetter(BaseModel):
         return base64.b64decode(self.original_base64)
 
     @property
-    def identity(self) -> tuple[str, int, int]:
-        return self.topic, self.partition, self.offset
+    def identity(self) -> LetterIdentity:
+        return self.topic_id or self.topic, self.partition, self.offset

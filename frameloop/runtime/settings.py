@@ -20,6 +20,7 @@ from frameloop.core.errors import SettingsError
 ENV_PREFIX = "FRAMELOOP_"
 CONFIG_VARIABLE = "FRAMELOOP_CONFIG"
 CONFIG_DEFAULT = Path("frameloop.toml")
+OTHER_VARIABLES = (CONFIG_VARIABLE, "FRAMELOOP_LOG_LEVEL")
 
 
 class Section(BaseModel):
@@ -274,7 +275,7 @@ def _check_environment() -> None:
     free_form = "FRAMELOOP_TRAINING__LLAMAFACTORY__"
     for name in os.environ:
         upper = name.upper()
-        if not upper.startswith(ENV_PREFIX) or upper in (CONFIG_VARIABLE, *known):
+        if not upper.startswith(ENV_PREFIX) or upper in (*OTHER_VARIABLES, *known):
             continue
         if upper.startswith(free_form):
             continue

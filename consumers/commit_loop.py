@@ -1,0 +1,147 @@
+"""The keeper's work without Ray: take requests, commit them in groups, answer each.
+
+One `step` is one attempt at one table commit. The steps and what a crash between them leaves are in
+docs/protocol.md. Not thread-safe: the keeper calls it from one place at a time.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import lance
+
+from frameloop.adapters import lance_table
+from frameloop.core.batch import CommitReceipt, CommitRequest, LabelRequest
+from frameloop.core.commit_plan import CommitPlan, plan_commit
+from frameloop.core.errors import Conflict, Fenced, FrameloopError, TransientError
+from frameloop.core.ledger import Ledger
+from schemas.commit import CommitNotice, CommittedRange
+from schemas.dead_letter import LetterIdentity
+
+COMMIT_ATTEMPTS_MAX = 8
+"""Other writers (compaction by hand, say) may be faster so many times in a row."""
+
+Answer = CommitReceipt | FrameloopError
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step did: an answer for each request that is done, and the notice to publish."""
+
+    answers: dict[int, Answer]
+    notice: CommitNotice | None = None
+
+
+@dataclass(slots=True)
+class CommitLoop:
+    """Owns the table's metadata from `take_over` until it is fenced."""
+
+    uri: str
+    labels: Sequence[str]
+    outbox_max: int
+    clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    new_id: Callable[[], str] = lambda: uuid.uuid4().hex
+    ledger: Ledger = field(init=False)
+    _dataset: lance.LanceDataset = field(init=False, repr=False)
+    _ledger_fragment: int = field(init=False, repr=False)
+
+    @property
+    def dataset(self) -> lance.LanceDataset:
+        """The table at the last version that this loop committed or read."""
+        return self._dataset
+
+    def take_over(self) -> None:
+        """Become the table's keeper: raise the epoch in a commit, so that older keepers are fenced.
+
+        Two keepers that take over at once both come through, one after the other; the first is
+        then fenced. Raises `FatalError` if the table is of another make.
+        """
+        lance_table.open_or_create(self.uri, self.labels)
+        for _ in range(COMMIT_ATTEMPTS_MAX):
+            self._reload()
+            ledger = self.ledger.taken_over().stamped(self.new_id())
+            try:
+                self._commit(lance_table.Changes(ledger))
+            except Conflict:
+                continue
+            return
+        raise TransientError(f"{self.uri}: could not take over, other writers are too busy")
+
+    def step(
+        self, requests: Sequence[CommitRequest], published: Sequence[LetterIdentity] = ()
+    ) -> StepResult:
+        """Commit what can be committed of `requests`, at once and atomically.
+
+        A request without an answer in the result belongs into a later step. Raises `Fenced` if a
+        newer keeper is at work and `TransientError` if the storage failed; nothing is then known to
+        be committed, and the same requests may be passed again: what did get in is found by its id.
+        """
+        for _ in range(COMMIT_ATTEMPTS_MAX):
+            base = self.ledger.without_letters(published)
+            touched = {r.fragment_id for r in requests if isinstance(r, LabelRequest)}
+            fragments = lance_table.fragments_by_id(self._dataset, touched)
+            plan = plan_commit(base, requests, fragments, outbox_max=self.outbox_max)
+            try:
+                notice = self._apply(plan) if not plan.is_empty else None
+            except Conflict:
+                self._reload_as_keeper()
+                continue
+            except TransientError:
+                self._reload_as_keeper()
+                raise
+            return StepResult(self._answers(plan, notice), notice)
+        raise TransientError(f"{self.uri}: no commit came through, other writers are too busy")
+
+    def _answers(self, plan: CommitPlan, notice: CommitNotice | None) -> dict[int, Answer]:
+        now = notice.committed_at_ms if notice else self.clock_ms()
+        receipt = CommitReceipt(int(self._dataset.version), now)
+        done: dict[int, Answer] = dict.fromkeys((*plan.taken, *plan.present), receipt)
+        return {**done, **plan.refused}
+
+    def _apply(self, plan: CommitPlan) -> CommitNotice:
+        ledger = plan.ledger.stamped(self.new_id())
+        self._commit(
+            lance_table.Changes(
+                ledger,
+                new_fragments=[text for batch in plan.appends for text in batch.fragments],
+                updated_fragments=[label.updated for label in plan.labels],
+                fields=frozenset(f for label in plan.labels for f in label.fields),
+            )
+        )
+        labelled: dict[str, list[int]] = {}
+        for label in plan.labels:
+            labelled.setdefault(label.label, []).append(label.fragment_id)
+        return CommitNotice(
+            table_uri=self.uri,
+            table_version=int(self._dataset.version),
+            committed_at_ms=self.clock_ms(),
+            ranges=[
+                CommittedRange(
+                    topic=part.at.topic,
+                    partition=part.at.partition,
+                    offset_first=part.offset_first,
+                    offset_next=part.offset_next,
+                )
+                for batch in plan.appends
+                for part in batch.ranges
+            ],
+            rows=sum(batch.rows for batch in plan.appends),
+            dead_letters=sum(len(batch.dead_letters) for batch in plan.appends),
+            labelled_fragments=labelled,
+        )
+
+    def _commit(self, changes: lance_table.Changes) -> None:
+        dataset = lance_table.commit(self._dataset, self._ledger_fragment, changes)
+        self._dataset, self.ledger = dataset, changes.ledger
+
+    def _reload(self) -> None:
+        self._dataset = lance.dataset(self.uri)
+        self.ledger, self._ledger_fragment = lance_table.read_ledger(self._dataset)
+
+    def _reload_as_keeper(self) -> None:
+        """Read the table again after a lost race; it may show that a newer keeper has begun."""
+        mine = self.ledger.epoch
+        self._reload()
+        if self.ledger.epoch != mine:
+            raise Fenced(f"{self.uri}: keeper {self.ledger.epoch} has replaced keeper {mine}")

@@ -1,0 +1,166 @@
+"""The table keeper: the one Ray actor that commits the table's metadata.
+
+Ingest actors and scoring consumers write data files and hand over their metadata; the keeper puts
+what waits into one commit and answers when it is in the table.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from kafka import KafkaProducer
+
+from consumers.commit_loop import CommitLoop, StepResult
+from frameloop.adapters import lance_table
+from frameloop.adapters.kafka_config import client_config
+from frameloop.adapters.publisher import Publisher
+from frameloop.core.batch import CommitReceipt, CommitRequest
+from frameloop.core.errors import BackPressure, Conflict, Fenced, TransientError
+from frameloop.runtime import metrics
+from frameloop.runtime.logs import configure_logging
+from frameloop.runtime.settings import Settings
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 1.0
+STORAGE_RETRY_SECONDS = 1.0
+PUBLISH_TIMEOUT_S = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    request: CommitRequest
+    done: asyncio.Future[CommitReceipt]
+
+
+class TableKeeper:
+    """One per table (a named actor). Its start fences every earlier keeper of the table."""
+
+    def __init__(self, settings: Settings) -> None:
+        configure_logging("keeper")
+        self._settings = settings
+        self._loop = CommitLoop(
+            settings.table_uri, (settings.scoring.label,), settings.table.outbox_max
+        )
+        self._loop.take_over()
+        self._publisher = Publisher(
+            KafkaProducer(**client_config(settings.kafka), acks="all", enable_idempotence=True),
+            settings.kafka.dead_letter_topic,
+            settings.kafka.commit_topic,
+            lambda error: log.warning("Kafka did not take a message: %s", error),
+        )
+        self._queue: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._fenced: Fenced | None = None
+        _server, self._metrics_port = metrics.serve_metrics(settings.metrics.host)
+        self._show_table()
+
+    async def commit(self, request: CommitRequest) -> CommitReceipt:
+        """Returns once the request is part of the table; asking again with the same id is safe.
+
+        Raises `StaleBatch` or `Conflict` (plan again), `BackPressure` (later), `Fenced`.
+        """
+        if self._fenced:
+            raise self._fenced
+        if len(self._queue) >= self._settings.table.commit_queue_max:
+            raise BackPressure(f"{len(self._queue)} requests wait for a commit")
+        waiting = _Waiting(request, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._start()
+        self._wake.set()
+        return await waiting.done
+
+    async def offsets(self, topic_id: str) -> dict[int, int]:
+        """Where the table stands: the next offset of each partition that it knows."""
+        self._start()
+        if self._fenced:
+            raise self._fenced
+        return self._loop.ledger.offsets(topic_id)
+
+    async def status(self) -> dict[str, Any]:
+        self._start()
+        ledger = self._loop.ledger
+        return {
+            "epoch": ledger.epoch,
+            "table_version": int(self._loop.dataset.version),
+            "outbox": len(ledger.outbox),
+            "queue": len(self._queue),
+            "fenced": str(self._fenced) if self._fenced else None,
+            "metrics_port": self._metrics_port,
+        }
+
+    def _start(self) -> None:
+        """The loop needs the actor's event loop, which a constructor does not have yet."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while not self._fenced:
+            await asyncio.to_thread(self._publisher.send_letters, self._loop.ledger.outbox)
+            if not self._queue:
+                self._wake.clear()
+                try:
+                    await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
+                except TimeoutError:
+                    continue
+            count = min(len(self._queue), self._settings.table.commit_group_max)
+            group = [self._queue.popleft() for _ in range(count)]
+            await self._commit_group(group)
+
+    async def _commit_group(self, group: list[_Waiting]) -> None:
+        published = self._publisher.take_published()
+        step = partial(self._loop.step, [each.request for each in group], published)
+        began = time.perf_counter()
+        try:
+            result = await asyncio.to_thread(step)
+        except Fenced as error:
+            self._stop_fenced(error, group)
+            return
+        except TransientError as error:
+            log.warning("%s; trying again with the same batches", error)
+            metrics.COMMIT_FAILURES.inc()
+            self._queue.extendleft(reversed(group))
+            await asyncio.sleep(STORAGE_RETRY_SECONDS)
+            return
+        except Exception as error:
+            # Whoever waits must hear of it; a keeper in an unknown state must not go on.
+            for each in (*group, *self._queue):
+                each.done.set_exception(error)
+            raise
+        self._answer(group, result)
+        if result.notice:
+            self._publisher.forget(published)
+            metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
+            metrics.COMMIT_REQUESTS.observe(len(group))
+            await asyncio.to_thread(self._publisher.send_notice, result.notice)
+            self._show_table()
+
+    def _answer(self, group: list[_Waiting], result: StepResult) -> None:
+        for index, each in enumerate(group):
+            answer = result.answers.get(index)
+            if answer is None:
+                self._queue.append(each)
+            elif isinstance(answer, CommitReceipt):
+                each.done.set_result(answer)
+            else:
+                metrics.COMMIT_CONFLICTS.inc(isinstance(answer, Conflict))
+                each.done.set_exception(answer)
+
+    def _stop_fenced(self, error: Fenced, group: list[_Waiting]) -> None:
+        log.error("%s; this keeper commits nothing more", error)
+        self._fenced = error
+        for each in (*group, *self._queue):
+            each.done.set_exception(error)
+        self._queue.clear()
+
+    def _show_table(self) -> None:
+        dataset = self._loop.dataset
+        metrics.TABLE_VERSION.set(dataset.version)
+        metrics.TABLE_FRAGMENTS.set(len(dataset.get_fragments()))
+        metrics.TABLE_ROWS.set(lance_table.count_screenshots(dataset))
+        metrics.OUTBOX.set(len(self._loop.ledger.outbox))

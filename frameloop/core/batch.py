@@ -1,0 +1,79 @@
+"""Values that travel from an ingest actor or a scoring consumer to the table keeper.
+
+All frozen and picklable. Lance fragments travel as their metadata's JSON: the data files are
+already written, only the keeper's commit makes them part of the table.
+"""
+
+from dataclasses import dataclass
+
+from schemas.dead_letter import DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPartition:
+    """A partition of one incarnation of a topic.
+
+    A topic that was deleted and made anew has another `topic_id` (KIP-516), hence is another
+    partition here: its offsets start again and mean other events.
+    """
+
+    topic: str
+    partition: int
+    topic_id: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}"
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """Offsets `[offset_first, offset_next)` of one partition."""
+
+    at: TopicPartition
+    offset_first: int
+    offset_next: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.offset_first < self.offset_next:
+            raise ValueError(f"{self.at}: [{self.offset_first}, {self.offset_next}) is no range")
+
+
+@dataclass(frozen=True, slots=True)
+class AppendRequest:
+    """A micro-batch: every offset in `ranges` is a row in `fragments` or one of `dead_letters`.
+
+    `batch_id` stays the same over all attempts to commit it.
+    """
+
+    batch_id: str
+    ranges: tuple[OffsetRange, ...]
+    fragments: tuple[str, ...]
+    rows: int
+    dead_letters: tuple[DeadLetter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRequest:
+    """New column files of one fragment.
+
+    `base` is the fragment's metadata that the files were written for; if the table has another by
+    now, the request is refused. `fields` are the ids of the columns in the new files.
+    """
+
+    label: str
+    fragment_id: int
+    base: str
+    updated: str
+    fields: tuple[int, ...]
+    rows: int
+
+
+CommitRequest = AppendRequest | LabelRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CommitReceipt:
+    """The request is part of `table_version`, and of every later one."""
+
+    table_version: int
+    committed_at_ms: int

@@ -1,0 +1,76 @@
+"""Every metric of the service, and the endpoint that serves them: one in each process.
+
+Names follow Prometheus' conventions: base units, `_total` on counters.
+"""
+
+import resource
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_ROWS = (1, 8, 32, 64, 128, 256, 512, 1024, 4096)
+_BYTES = (2**16, 2**18, 2**20, 2**22, 2**24, 2**25, 2**26, 2**28)
+
+EVENTS = Counter(
+    "frameloop_events_total", "Events taken from Kafka, by what became of them.", ["outcome"]
+)
+DEAD_LETTERS = Counter("frameloop_dead_letters_total", "Dead letters, by reason.", ["reason"])
+IMAGE_BYTES = Counter("frameloop_image_bytes_total", "Bytes of the images fetched and verified.")
+FETCH_SECONDS = Histogram(
+    "frameloop_fetch_seconds", "One event's fetch, retries included.", ["outcome"], buckets=_LATENCY
+)
+BATCH_ROWS = Histogram("frameloop_batch_rows", "Rows of a micro-batch.", buckets=_ROWS)
+BATCH_BYTES = Histogram("frameloop_batch_bytes", "Image bytes of a micro-batch.", buckets=_BYTES)
+WRITE_SECONDS = Histogram(
+    "frameloop_write_seconds", "Writing a micro-batch's data files.", buckets=_LATENCY
+)
+EVENTS_HELD = Gauge("frameloop_events_held", "Events polled and not yet handed to the keeper.")
+BYTES_HELD = Gauge("frameloop_bytes_held", "Image bytes in the memory of an ingest actor.")
+BATCHES_REFUSED = Counter(
+    "frameloop_batches_refused_total", "Batches that did not start where the table stands."
+)
+LAG = Gauge("frameloop_lag_events", "Events in Kafka that the table does not cover.", ["partition"])
+
+COMMIT_SECONDS = Histogram(
+    "frameloop_commit_seconds", "One commit of the table's metadata.", buckets=_LATENCY
+)
+COMMIT_REQUESTS = Histogram(
+    "frameloop_commit_requests", "Requests in one commit.", buckets=(1, 2, 4, 8, 16, 32, 64)
+)
+COMMIT_CONFLICTS = Counter("frameloop_commit_conflicts_total", "Requests refused as outdated.")
+COMMIT_FAILURES = Counter("frameloop_commit_failures_total", "Commits that the storage refused.")
+TABLE_VERSION = Gauge("frameloop_table_version", "Version of the table.")
+TABLE_FRAGMENTS = Gauge("frameloop_table_fragments", "Fragments of the table.")
+TABLE_ROWS = Gauge("frameloop_table_rows", "Screenshots in the table.")
+OUTBOX = Gauge("frameloop_outbox_letters", "Dead letters committed but not yet in Kafka.")
+
+SCORES = Histogram(
+    "frameloop_score", "Scores given.", ["label"], buckets=tuple(range(0, 101, 10))
+)
+SCORE_SECONDS = Histogram(
+    "frameloop_score_fragment_seconds",
+    "Scoring one fragment, the Serve call included.",
+    ["label"],
+    buckets=_LATENCY,
+)
+SCORE_ERRORS = Counter("frameloop_score_errors_total", "Rows that got no score.", ["label"])
+UNLABELLED_ROWS = Gauge("frameloop_unlabelled_rows", "Rows without this label.", ["label"])
+
+TRAINING_RUNS = Counter("frameloop_training_runs_total", "Training runs ended.", ["status"])
+TRAINING_RUNNING = Gauge("frameloop_training_running", "1 while a training run is under way.")
+TRAINING_STEP = Gauge("frameloop_training_step", "Optimizer step of the run under way.")
+TRAINING_STEPS = Gauge("frameloop_training_steps", "Optimizer steps that the run will take.")
+TRAINING_LOSS = Gauge("frameloop_training_loss", "Last logged training loss.")
+TRAINING_NEW_ROWS = Gauge("frameloop_training_new_rows", "Passing rows since the last good run.")
+
+
+def serve_metrics(host: str, port: int = 0) -> tuple[WSGIServer, int]:
+    """Serve this process' metrics on `/metrics`. Returns the server and its port."""
+    server, _thread = start_http_server(port, addr=host)
+    return server, int(server.server_port)
+
+
+def resident_bytes_max() -> int:
+    """The most memory this process has had resident so far, in bytes (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
