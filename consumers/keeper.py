@@ -6,6 +6,7 @@ what waits into one commit and answers when it is in the table.
 
 import asyncio
 import logging
+import os
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 from kafka import KafkaProducer
 
-from consumers.commit_loop import CommitLoop, StepResult
+from consumers.commit_loop import Answer, CommitLoop, StepResult
 from frameloop.adapters import lance_table
 from frameloop.adapters.kafka_config import client_config
 from frameloop.adapters.publisher import Publisher
@@ -35,6 +36,15 @@ PUBLISH_TIMEOUT_S = 10.0
 class _Waiting:
     request: CommitRequest
     done: asyncio.Future[CommitReceipt]
+
+    def resolve(self, answer: Answer) -> None:
+        """Answer, unless the caller has gone."""
+        if self.done.done():
+            return
+        if isinstance(answer, CommitReceipt):
+            self.done.set_result(answer)
+        else:
+            self.done.set_exception(answer)
 
 
 class TableKeeper:
@@ -127,11 +137,11 @@ class TableKeeper:
             self._queue.extendleft(reversed(group))
             await asyncio.sleep(STORAGE_RETRY_SECONDS)
             return
-        except Exception as error:
-            # Whoever waits must hear of it; a keeper in an unknown state must not go on.
-            for each in (*group, *self._queue):
-                each.done.set_exception(error)
-            raise
+        except Exception:
+            # A keeper in an unknown state must not go on. Ray starts a new one, which reads the
+            # table; whoever waits hears of the death and asks again with the same batch id.
+            log.exception("the keeper can't go on and ends its process")
+            os._exit(1)
         self._answer(group, result)
         if result.notice:
             self._publisher.forget(published)
@@ -145,17 +155,15 @@ class TableKeeper:
             answer = result.answers.get(index)
             if answer is None:
                 self._queue.append(each)
-            elif isinstance(answer, CommitReceipt):
-                each.done.set_result(answer)
-            else:
-                metrics.COMMIT_CONFLICTS.inc(isinstance(answer, Conflict))
-                each.done.set_exception(answer)
+                continue
+            metrics.COMMIT_CONFLICTS.inc(isinstance(answer, Conflict))
+            each.resolve(answer)
 
     def _stop_fenced(self, error: Fenced, group: list[_Waiting]) -> None:
         log.error("%s; this keeper commits nothing more", error)
         self._fenced = error
         for each in (*group, *self._queue):
-            each.done.set_exception(error)
+            each.resolve(error)
         self._queue.clear()
 
     def _show_table(self) -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+FAILURE_GAP_MAX_S = 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class RetrainLimits:
@@ -9,6 +11,8 @@ class RetrainLimits:
 
     min_new_rows: int
     min_gap_s: float
+    failure_gap_s: float = 60.0
+    """After a failed run; doubled by each further failure, up to `FAILURE_GAP_MAX_S`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,7 @@ class RetrainState:
     rows_of_last_success: int
     seconds_since_last_start: float | None
     running: bool
+    failures_in_a_row: int = 0
 
     @property
     def rows_new(self) -> int:
@@ -31,13 +36,23 @@ class RetrainDecision:
     why: str
 
 
+def required_gap_s(limits: RetrainLimits, failures_in_a_row: int) -> float:
+    """Seconds between two starts: longer after failures, so that a broken set-up is no busy loop."""
+    if not failures_in_a_row:
+        return limits.min_gap_s
+    doubled = limits.failure_gap_s * 2.0 ** min(failures_in_a_row - 1, 16)
+    return max(limits.min_gap_s, min(doubled, FAILURE_GAP_MAX_S))
+
+
 def decide_retrain(limits: RetrainLimits, state: RetrainState) -> RetrainDecision:
     """Start if nothing runs, the gap has passed and enough new rows pass; else say what is missing."""
     if state.running:
         return RetrainDecision(False, "a run is under way")
     since = state.seconds_since_last_start
-    if since is not None and since < limits.min_gap_s:
-        return RetrainDecision(False, f"{limits.min_gap_s - since:.0f} s of the gap are left")
+    gap = required_gap_s(limits, state.failures_in_a_row)
+    if since is not None and since < gap:
+        after = f" after {state.failures_in_a_row} failed runs" if state.failures_in_a_row else ""
+        return RetrainDecision(False, f"{gap - since:.0f} s of the gap{after} are left")
     missing = limits.min_new_rows - state.rows_new
     if missing > 0:
         return RetrainDecision(False, f"{missing} more passing rows are needed")

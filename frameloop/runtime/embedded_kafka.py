@@ -139,3 +139,7 @@ def _format_storage(java: str, classpath: str, config: Path) -> None:
     )
     if done.returncode:
         raise FatalError(f"Kafka's storage could not be made: {done.stderr.strip()[-500:]}")
+
+
+if __name__ == "__main__":  # `make setup`: fetch the jars now, not at the first start
+    _java_and_classpath()

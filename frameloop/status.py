@@ -1,0 +1,93 @@
+"""What the table and Kafka say of the service, without asking any of its processes."""
+
+from dataclasses import asdict
+from typing import Any
+
+import lance
+from kafka import KafkaConsumer
+from kafka import TopicPartition as KafkaPartition
+from kafka.errors import KafkaError
+
+from frameloop.adapters import lance_table
+from frameloop.adapters.event_source import topic_id_of
+from frameloop.adapters.kafka_config import client_config
+from frameloop.adapters.runs_table import load_runs
+from frameloop.core.errors import FrameloopError
+from frameloop.core.ledger import Ledger
+from frameloop.runtime.settings import KafkaSettings, Settings
+
+RUNS_SHOWN = 5
+
+
+def collect_status(settings: Settings) -> dict[str, Any]:
+    """Table, Kafka and runs, as far as each can be reached; what can't is `{"error": …}`."""
+    table, ledger = _table_status(settings)
+    return {
+        "table": table,
+        "kafka": _kafka_status(settings.kafka, ledger),
+        "runs": [
+            {**asdict(run), "seconds": run.seconds}
+            for run in load_runs(settings.runs_uri)[-RUNS_SHOWN:]
+        ],
+    }
+
+
+def _table_status(settings: Settings) -> tuple[dict[str, Any], Ledger]:
+    uri, label = settings.table_uri, settings.scoring.label
+    try:
+        dataset = lance.dataset(uri)
+        ledger, _ = lance_table.read_ledger(dataset)
+        unlabelled = lance_table.unlabelled_fragments(dataset, label)
+    except (ValueError, FrameloopError) as error:
+        return {"uri": uri, "error": _first_sentence(error)}, Ledger()
+    fragments = dataset.get_fragments()
+    return {
+        "uri": uri,
+        "version": int(dataset.version),
+        "versions": len(dataset.versions()),
+        "rows": lance_table.count_screenshots(dataset),
+        "fragments": len(fragments),
+        "unlabelled_fragments": len(unlabelled),
+        "unlabelled_rows": sum(
+            f.physical_rows for f in fragments if int(f.fragment_id) in set(unlabelled)
+        ),
+        "outbox": len(ledger.outbox),
+    }, ledger
+
+
+def _kafka_status(settings: KafkaSettings, ledger: Ledger) -> dict[str, Any]:
+    named: dict[str, Any] = {"bootstrap_servers": settings.bootstrap_servers}
+    try:
+        topic_id = topic_id_of(settings, settings.topic)
+        consumer = KafkaConsumer(**client_config(settings), enable_auto_commit=False)
+        try:
+            ends = end_offsets(consumer, settings.topic)
+            letters = messages_held(consumer, settings.dead_letter_topic)
+        finally:
+            consumer.close(autocommit=False)
+    except (KafkaError, FrameloopError, OSError) as error:
+        return {**named, "error": _first_sentence(error)}
+    covered = ledger.offsets(topic_id)
+    return {
+        **named,
+        "topic": settings.topic,
+        "lag": {partition: end - covered.get(partition, 0) for partition, end in ends.items()},
+        "dead_letters": letters,
+    }
+
+
+def end_offsets(consumer: KafkaConsumer, topic: str) -> dict[int, int]:
+    """Next offset that will be written, by partition."""
+    partitions = [KafkaPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
+    return {at.partition: int(end) for at, end in sorted(consumer.end_offsets(partitions).items())}
+
+
+def messages_held(consumer: KafkaConsumer, topic: str) -> int:
+    """Messages that Kafka holds at present."""
+    partitions = [KafkaPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
+    first, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+    return sum(int(ends[at] - first[at]) for at in partitions)
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).split(", /")[0].splitlines()[0] if str(error) else type(error).__name__
