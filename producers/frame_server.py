@@ -12,6 +12,7 @@ import asyncio
 import io
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -86,7 +87,7 @@ def _half_a_jpeg() -> bytes:
 def _write_atomically(path: Path, text: str) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.write_text(text, encoding="ascii")
-    os.replace(unfinished, path)
+    unfinished.replace(path)
 
 
 async def _run(folder: Path, port: int, port_file: Path | None) -> None:
@@ -97,7 +98,8 @@ async def _run(folder: Path, port: int, port_file: Path | None) -> None:
     async with serve(folder, port) as actual_port:
         if port_file is not None:
             _write_atomically(port_file, str(actual_port))
-        print(f"http://{HOST}:{actual_port}", flush=True)
+        sys.stdout.write(f"http://{HOST}:{actual_port}\n")
+        sys.stdout.flush()
         await stop.wait()
 
 

@@ -183,7 +183,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _print_line(counts: Mapping[str, int], *, done: bool) -> None:
     line = {"done": done, "events": sum(counts.values()), "counts": dict(counts)}
-    print(json.dumps(line), flush=True)
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ Doom (vizdoom with Freedoom's data) and Atari 2600 games (ale-py), both from pac
 extra `games` holds them; nothing else of the service needs it.
 """
 
-import os
 import tempfile
 from contextlib import chdir
 from dataclasses import dataclass
@@ -82,7 +81,7 @@ def write_frame(folder: Path, frame: Frame) -> str:
     name = f"{frame.session_id}-{frame.step:06d}.jpg"
     unfinished = folder / f".{name}"
     Image.fromarray(frame.image).save(unfinished, format="JPEG", quality=JPEG_QUALITY)
-    os.replace(unfinished, folder / name)
+    unfinished.replace(folder / name)
     return name
 
 
