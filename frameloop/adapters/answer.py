@@ -52,7 +52,7 @@ class Redirect:
     location: str
 
 
-class AttemptFailed(Exception):
+class AttemptError(Exception):
     """The exchange failed in a way that another may not, unless `retried` is False.
 
     `host_failed`: count it against the host. `asked_s`: seconds that the server wants to be left.
@@ -76,15 +76,15 @@ class AttemptFailed(Exception):
 
 
 async def exchange(
-    session: aiohttp.ClientSession, url: URL, limits: AnswerLimits, timeout: aiohttp.ClientTimeout
+    session: aiohttp.ClientSession, url: URL, limits: AnswerLimits, within: aiohttp.ClientTimeout
 ) -> Body | Redirect:
     """Fetch once. The URL has been checked, and the session connects to checked addresses only.
 
-    Raises `Rejected` (final), `AttemptFailed`, or `TransientError` when this machine has run out
+    Raises `Rejected` (final), `AttemptError`, or `TransientError` when this machine has run out
     of sockets or memory.
     """
     try:
-        async with session.get(url, allow_redirects=False, timeout=timeout) as response:
+        async with session.get(url, allow_redirects=False, timeout=within) as response:
             if response.status in _WITH_BODY:
                 return await _image(response, limits)
             return _redirect(response)
@@ -132,11 +132,11 @@ def _inflated(data: bytes, bytes_max: int) -> bytes:
     try:
         inflated = stream.decompress(data, bytes_max + 1)
     except zlib.error:
-        raise AttemptFailed(Reason.HTTP_ANSWER_BROKEN, "compressed body is damaged") from None
+        raise AttemptError(Reason.HTTP_ANSWER_BROKEN, "compressed body is damaged") from None
     if len(inflated) > bytes_max:
         raise _too_large(bytes_max)
     if not stream.eof:
-        raise AttemptFailed(Reason.HTTP_ANSWER_BROKEN, "compressed body is cut off")
+        raise AttemptError(Reason.HTTP_ANSWER_BROKEN, "compressed body is cut off")
     return inflated
 
 
@@ -147,7 +147,7 @@ def _redirect(response: aiohttp.ClientResponse) -> Redirect:
         return Redirect(headers["Location"])
     if status_is_retried(status):
         asked_s = retry_after_s(headers.get("Retry-After"), headers.get("Date"), time.time())
-        raise AttemptFailed(Reason.HTTP_SERVER_ERROR, f"status {status}", asked_s=asked_s)
+        raise AttemptError(Reason.HTTP_SERVER_ERROR, f"status {status}", asked_s=asked_s)
     if 400 <= status <= 499:
         raise Rejected(Reason.HTTP_CLIENT_ERROR, f"status {status}")
     if status in (204, 205):
@@ -164,20 +164,20 @@ def _explained(error: Exception) -> Exception:
     number = getattr(error, "errno", None)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         temporary = number in _TEMPORARY_LOOKUP_ERRORS
-        return AttemptFailed(
+        return AttemptError(
             Reason.HOST_NOT_FOUND, "no such host", retried=temporary, host_failed=False
         )
     if isinstance(error, TimeoutError):
-        return AttemptFailed(Reason.TIMED_OUT, "no complete answer in time")
+        return AttemptError(Reason.TIMED_OUT, "no complete answer in time")
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
-        return AttemptFailed(Reason.CONNECTION_FAILED, "certificate refused", retried=False)
+        return AttemptError(Reason.CONNECTION_FAILED, "certificate refused", retried=False)
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
         return Rejected(Reason.URL_NOT_ALLOWED, "malformed URL")
     if isinstance(error, OSError) and number in _LOCAL_ERRORS:
         return TransientError(f"this machine can't connect: {errno.errorcode[number]}")
     if isinstance(error, aiohttp.ClientConnectionError | OSError):
         name = errno.errorcode.get(number, "") if isinstance(number, int) else ""
-        return AttemptFailed(
+        return AttemptError(
             Reason.CONNECTION_FAILED, f"connection failed: {name or type(error).__name__}"
         )
-    return AttemptFailed(Reason.HTTP_ANSWER_BROKEN, f"broken answer: {type(error).__name__}")
+    return AttemptError(Reason.HTTP_ANSWER_BROKEN, f"broken answer: {type(error).__name__}")

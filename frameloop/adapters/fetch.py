@@ -17,7 +17,7 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from frameloop.adapters.answer import AnswerLimits, AttemptFailed, Body, Redirect, exchange
+from frameloop.adapters.answer import AnswerLimits, AttemptError, Body, Redirect, exchange
 from frameloop.adapters.resolver import CheckedResolver, Lookup, system_lookup
 from frameloop.adapters.slots import HostSlots
 from frameloop.core.address import AddressPolicy, shown
@@ -64,7 +64,7 @@ class ImageFetcher:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._rng = rng or Random()
+        self._rng = rng or Random()  # noqa: S311  it spreads waits, it guards nothing
         self._sleep = sleep
         self._lookup = lookup
         self._policy = AddressPolicy(settings.allow_networks)
@@ -127,7 +127,7 @@ class ImageFetcher:
         while True:
             try:
                 body, host = await self._attempt(target)
-            except AttemptFailed as failure:
+            except AttemptError as failure:
                 failures += 1
                 delay_s = self._delay_s(failure, failures)
                 if delay_s is None:
@@ -138,7 +138,7 @@ class ImageFetcher:
                 return Fetched(body.data, body.status, seconds, failures + 1, host)
             await self._sleep(delay_s)
 
-    def _delay_s(self, failure: AttemptFailed, failures: int) -> float | None:
+    def _delay_s(self, failure: AttemptError, failures: int) -> float | None:
         if not failure.retried:
             return None
         return self._retry.delay_s(failures, failure.asked_s, self._rng)
@@ -158,11 +158,11 @@ class ImageFetcher:
             seen.add(url)
             left_s = (timeout.total or 0) - took_s
             if left_s <= 0:
-                raise AttemptFailed(Reason.TIMED_OUT, "redirects took too long")
+                raise AttemptError(Reason.TIMED_OUT, "redirects took too long")
             timeout = self._timeout_of(left_s)
 
     async def _request(
-        self, url: URL, timeout: aiohttp.ClientTimeout
+        self, url: URL, within: aiohttp.ClientTimeout
     ) -> tuple[Body | Redirect, float]:
         """One request in its turn at the host, its outcome told to the breaker. And its seconds."""
         host = _host_of(url)
@@ -176,8 +176,8 @@ class ImageFetcher:
             if admission.wait_s > 0:
                 raise _left_alone(admission)
             try:
-                answer = await exchange(self._session, url, self._limits, timeout)
-            except AttemptFailed as failure:
+                answer = await exchange(self._session, url, self._limits, within)
+            except AttemptError as failure:
                 if failure.host_failed:
                     self._breaker.failed(host, self._clock(), admission)
                 raise
@@ -196,9 +196,9 @@ def _host_of(url: URL) -> str:
     return (url.host_port_subcomponent or "").lower()
 
 
-def _left_alone(admission: Admission) -> AttemptFailed:
+def _left_alone(admission: Admission) -> AttemptError:
     """Counts as an attempt, though the host is not asked: no event waits for ever."""
-    return AttemptFailed(
+    return AttemptError(
         Reason.CONNECTION_FAILED,
         f"host left alone after {admission.failures} failures in a row",
         host_failed=False,

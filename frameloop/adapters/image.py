@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL import WebPImagePlugin as _  # noqa: F401  known to `Image.open` without loading all others
 
-from frameloop.adapters.image_end import Damaged, end_of_image
+from frameloop.adapters.image_end import DamagedError, end_of_image
 from frameloop.core.errors import Rejected
 from schemas.dead_letter import Reason
 
@@ -119,8 +119,7 @@ def _opened(data: bytes, formats: tuple[str, ...]) -> ImageFile.ImageFile:
 
 def _check_single_and_whole(image: ImageFile.ImageFile, image_format: str, data: bytes) -> None:
     try:
-        animated = getattr(image, "is_animated", False)
-        if animated or image_format == "MPO":
+        if getattr(image, "is_animated", False):
             raise Rejected(Reason.IMAGE_ANIMATED, f"{image_format} with more than one picture")
         trailing = len(data) - end_of_image(image_format, data)
     except (Rejected, MemoryError):
@@ -161,7 +160,7 @@ def _difference_hash(image: Image.Image) -> str:
 
 
 def _damaged(error: Exception) -> Rejected:
-    if isinstance(error, Damaged):
+    if isinstance(error, DamagedError):
         return Rejected(Reason.IMAGE_DAMAGED, str(error))
     return Rejected(Reason.IMAGE_DAMAGED, f"{type(error).__name__}: {error}"[:200])
 

@@ -22,19 +22,19 @@ _GIF_HEADER_BYTES = 13
 _GIF_IMAGE_BYTES = 10
 
 
-class Damaged(Exception):
+class DamagedError(Exception):
     """The structure is broken, or the file is cut off. The message says where."""
 
 
 def end_of_image(image_format: str, data: bytes) -> int:
     """Offset of the first byte after the image, at most `len(data)`.
 
-    Raises `Damaged`. The caller has recognised the format.
+    Raises `DamagedError`. The caller has recognised the format.
     """
     try:
         return _WALKS[image_format](data)
     except (IndexError, KeyError):
-        raise Damaged("cut off") from None
+        raise DamagedError("cut off") from None
 
 
 def _jpeg(data: bytes) -> int:
@@ -47,10 +47,10 @@ def _jpeg(data: bytes) -> int:
         if marker == _JPEG_SCAN:
             scans += 1
             if scans > JPEG_SCANS_MAX:
-                raise Damaged(f"more than {JPEG_SCANS_MAX} scans")
+                raise DamagedError(f"more than {JPEG_SCANS_MAX} scans")
         if marker != 0x01:  # TEM, the one other marker without a length
             position += data[position] << 8 | data[position + 1]
-    raise Damaged("no end marker: cut off")
+    raise DamagedError("no end marker: cut off")
 
 
 def _png(data: bytes) -> int:
@@ -59,10 +59,10 @@ def _png(data: bytes) -> int:
     for chunk in count():
         end = position + int.from_bytes(view[position : position + 4]) + _PNG_CHUNK_EXTRA_BYTES
         if end > len(data):
-            raise Damaged(f"cut off in chunk {chunk}")
+            raise DamagedError(f"cut off in chunk {chunk}")
         # Pillow checks the sums of headers only, not those of the pixels.
         if zlib.crc32(view[position + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
-            raise Damaged(f"wrong check sum in chunk {chunk}")
+            raise DamagedError(f"wrong check sum in chunk {chunk}")
         if data[position + 4 : position + 8] == b"IEND":
             return end
         position = end
@@ -73,7 +73,7 @@ def _webp(data: bytes) -> int:
     payload = int.from_bytes(data[4:8], "little")
     end = 8 + payload
     if end > len(data):
-        raise Damaged(f"{end - len(data)} bytes are missing")
+        raise DamagedError(f"{end - len(data)} bytes are missing")
     return min(len(data), end + (payload & 1))
 
 
@@ -90,7 +90,7 @@ def _gif(data: bytes) -> int:
         elif data[position] == 0x21:
             position += 2
         else:
-            raise Damaged("unknown block")
+            raise DamagedError("unknown block")
         while size := data[position]:
             position += size + 1
         position += 1

@@ -135,8 +135,11 @@ async def test_no_cookie_is_kept_and_no_proxy_of_the_environment_is_used(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     handler, requests = answers((200, {"Set-Cookie": "a=b; Path=/"}, IMAGE))
     async with serving(handler) as base, fetcher() as fetch:
+        # By name: no cookie jar keeps the cookies of a bare address.
+        url = f"http://host.example:{base.rpartition(':')[2]}/a"
         for _ in range(2):
-            await fetch.fetch(f"{base}/a")
+            await fetch.fetch(url)
+    assert len(requests) == 2
     assert all("Cookie" not in request.headers for request in requests)
 
 
@@ -244,6 +247,19 @@ async def test_redirects_end_at_the_limit() -> None:
     async with serving(onward) as base:
         assert (await refused(f"{base}/", redirects=3)).reason is Reason.REDIRECTS_EXCEEDED
         assert (await refused(f"{base}/", redirects=0)).reason is Reason.REDIRECTS_EXCEEDED
+
+
+async def test_redirects_do_not_lengthen_the_time_of_an_attempt() -> None:
+    sleeps = Sleeps()
+
+    async def slow(request: web.Request) -> web.Response:
+        sleeps.now += 6
+        return web.Response(status=302, headers={"Location": request.path + "x"})
+
+    async with serving(slow) as base:
+        rejected = await refused(base, sleeps=sleeps, retries=0, redirects=9, total_timeout_s=10)
+    assert rejected.reason is Reason.TIMED_OUT
+    assert sleeps.now == 12
 
 
 # Sizes and encodings
@@ -559,13 +575,13 @@ async def test_a_failing_host_is_left_alone_then_probed_and_taken_back() -> None
         assert fetch.open_hosts == 0
 
 
-async def test_answers_that_there_is_no_image_do_not_count_against_the_host() -> None:
-    handler, requests = answers((404, {}, b""))
-    async with serving(handler) as base, fetcher(breaker_failures=2) as fetch:
-        for _ in range(6):
-            with pytest.raises(Rejected, match="404"):
+async def test_an_answer_that_there_is_no_image_shows_that_the_host_is_well() -> None:
+    handler, requests = answers(*[(500, {}, b""), (404, {}, b"")] * 4)
+    async with serving(handler) as base, fetcher(retries=0, breaker_failures=2) as fetch:
+        for _ in range(8):
+            with pytest.raises(Rejected, match="status"):
                 await fetch.fetch(base)
-        assert (len(requests), fetch.open_hosts) == (6, 0)
+        assert (len(requests), fetch.open_hosts) == (8, 0)
 
 
 async def test_a_cancelled_fetch_gives_its_slot_back() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from frameloop.adapters.image import TRAILING_BYTES_MAX, VerifiedImage, verify_image
-from frameloop.adapters.image_end import JPEG_SCANS_MAX, Damaged, end_of_image
+from frameloop.adapters.image_end import JPEG_SCANS_MAX, DamagedError, end_of_image
 from frameloop.core.errors import Rejected
 from schemas.dead_letter import Reason
 
@@ -197,7 +197,7 @@ def test_a_progressive_jpeg_with_very_many_scans_is_refused_before_decoding() ->
 @pytest.mark.parametrize("image_format", ALL)
 @given(data=st.binary(max_size=300))
 def test_walking_any_bytes_ends_within_them_or_in_damage(image_format: str, data: bytes) -> None:
-    with suppress(Damaged):
+    with suppress(DamagedError):
         assert end_of_image(image_format, FILES[image_format][:40] + data) <= 40 + len(data)
 
 

@@ -35,6 +35,7 @@ def test_what_the_server_asks_never_shortens_the_wait(
     delay = POLICY.delay_s(failures, asked, Random(seed))
     assert delay is not None
     assert delay >= min(asked, POLICY.backoff_max_s)
+    assert delay >= 0.5 * POLICY.backoff_base_s * 2 ** (failures - 1)
 
 
 def test_attempts_end_after_the_retries() -> None:
