@@ -45,6 +45,7 @@ class CommitLoop:
     ledger: Ledger = field(init=False)
     _dataset: lance.LanceDataset = field(init=False, repr=False)
     _ledger_fragment: int = field(init=False, repr=False)
+    _epoch: int = field(init=False)
 
     @property
     def dataset(self) -> lance.LanceDataset:
@@ -65,6 +66,7 @@ class CommitLoop:
                 self._commit(lance_table.Changes(ledger))
             except Conflict:
                 continue
+            self._epoch = ledger.epoch
             return
         raise TransientError(f"{self.uri}: could not take over, other writers are too busy")
 
@@ -78,17 +80,21 @@ class CommitLoop:
         be committed, and the same requests may be passed again: what did get in is found by its id.
         """
         for _ in range(COMMIT_ATTEMPTS_MAX):
+            self._check_epoch()
             base = self.ledger.without_letters(published)
             touched = {r.fragment_id for r in requests if isinstance(r, LabelRequest)}
             fragments = lance_table.fragments_by_id(self._dataset, touched)
             plan = plan_commit(base, requests, fragments, outbox_max=self.outbox_max)
+            if plan.refused and self._dataset.latest_version != self._dataset.version:
+                self._reload()  # a refusal must rest on the table as it is now
+                continue
             try:
                 notice = self._apply(plan) if not plan.is_empty else None
             except Conflict:
-                self._reload_as_keeper()
+                self._reload()
                 continue
             except TransientError:
-                self._reload_as_keeper()
+                self._reload()  # it may have got in: the batches' ids in the ledger tell
                 raise
             return StepResult(self._answers(plan, notice), notice)
         raise TransientError(f"{self.uri}: no commit came through, other writers are too busy")
@@ -139,9 +145,9 @@ class CommitLoop:
         self._dataset = lance.dataset(self.uri)
         self.ledger, self._ledger_fragment = lance_table.read_ledger(self._dataset)
 
-    def _reload_as_keeper(self) -> None:
-        """Read the table again after a lost race; it may show that a newer keeper has begun."""
-        mine = self.ledger.epoch
-        self._reload()
-        if self.ledger.epoch != mine:
-            raise Fenced(f"{self.uri}: keeper {self.ledger.epoch} has replaced keeper {mine}")
+    def _check_epoch(self) -> None:
+        """What was read after a lost race may show that a newer keeper has begun."""
+        if self.ledger.epoch != self._epoch:
+            raise Fenced(
+                f"{self.uri}: keeper {self.ledger.epoch} has replaced keeper {self._epoch}"
+            )

@@ -55,6 +55,7 @@ class IngestActor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._commit: asyncio.Task[Refused] | None = None
         self._committed_rows = 0
+        self._committed_letters = 0
         self._stopping = asyncio.Event()
         _server, self._metrics_port = metrics.serve_metrics(settings.metrics.host)
 
@@ -99,6 +100,7 @@ class IngestActor:
             "events_held": self._batcher.events_held,
             "bytes_held": self._batcher.bytes_held,
             "committed_rows": self._committed_rows,
+            "committed_letters": self._committed_letters,
             "partitions": sorted(at.partition for at in self._batcher.positions()),
             "resident_bytes_max": metrics.resident_bytes_max(),
         }
@@ -168,6 +170,7 @@ class IngestActor:
             metrics.BATCHES_REFUSED.inc()
             return [part.at for part in cut.ranges]
         self._committed_rows += len(cut.rows)
+        self._committed_letters += len(cut.dead_letters)
         metrics.BATCH_ROWS.observe(len(cut.rows))
         metrics.BATCH_BYTES.observe(cut.size)
         hints = {part.at: part.offset_next for part in cut.ranges}

@@ -4,11 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 
 from frameloop.adapters.fetch import ImageFetcher
 from frameloop.adapters.image import verify_image
-from frameloop.core.errors import Rejected
+from frameloop.core.errors import Rejected, TransientError
 from frameloop.core.event_row import RawRecord, make_dead_letter, make_row
 from frameloop.core.micro_batch import Row
 from frameloop.runtime import metrics
@@ -18,6 +20,8 @@ from schemas.dead_letter import DeadLetter
 from schemas.event import ScreenshotEvent
 
 log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0
 
 
 def utc_now() -> datetime:
@@ -36,13 +40,18 @@ class Resolver:
         self._fetcher = fetcher
         self._settings = settings
         self._now = now
+        self._verifiers = ThreadPoolExecutor(settings.verify_threads, thread_name_prefix="verify")
 
     async def resolve(self, record: RawRecord) -> Row | DeadLetter:
-        """What becomes of the record. Raises nothing that the record or the web could cause."""
+        """What becomes of the record. Raises nothing that the record or the web could cause.
+
+        Where this machine itself lacks something (sockets, memory), it waits and tries again: that
+        says nothing about the event.
+        """
         event: ScreenshotEvent | None = None
         try:
             event = decode(record.key, record.value, record.headers)
-            outcome: Row | DeadLetter = await self._to_row(record, event)
+            outcome: Row | DeadLetter = await self._until_it_can_be_said(record, event)
         except (EventError, Rejected) as error:
             now_ms = int(self._now().timestamp() * 1000)
             outcome = make_dead_letter(record, error.reason, error.detail, now_ms, event)
@@ -52,6 +61,14 @@ class Resolver:
         metrics.EVENTS.labels(kind).inc()
         return outcome
 
+    async def _until_it_can_be_said(self, record: RawRecord, event: ScreenshotEvent) -> Row:
+        while True:
+            try:
+                return await self._to_row(record, event)
+            except TransientError as error:
+                log.warning("%s at %d: %s; trying again", record.at, record.offset, error)
+                await asyncio.sleep(RETRY_SECONDS)
+
     async def _to_row(self, record: RawRecord, event: ScreenshotEvent) -> Row:
         began = time.perf_counter()
         fetched = "failed"
@@ -60,11 +77,12 @@ class Resolver:
             fetched = "ok"
         finally:
             metrics.FETCH_SECONDS.labels(fetched).observe(time.perf_counter() - began)
-        facts = await asyncio.to_thread(
+        verify = partial(
             verify_image,
             image.data,
             formats=self._settings.formats,
             pixels_max=self._settings.image_pixels_max,
         )
+        facts = await asyncio.get_running_loop().run_in_executor(self._verifiers, verify)
         metrics.IMAGE_BYTES.inc(len(image.data))
         return make_row(record, event, image.data, facts, self._now())

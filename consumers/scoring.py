@@ -5,10 +5,12 @@ consumer that starts again needs no state: it looks at the table.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import lance
@@ -64,7 +66,7 @@ class ScoringConsumer:
         loop = asyncio.get_running_loop()
         self._scorer = serve.get_app_handle(APP_NAME)
         watcher = NoticeWatcher(
-            self._settings.kafka, lambda: loop.call_soon_threadsafe(self._wake.set)
+            self._settings.kafka, lambda: _wake_up(loop, self._wake)
         )
         try:
             while not self._stopping:
@@ -99,7 +101,7 @@ class ScoringConsumer:
         for fragment_id in waiting[:room]:
             task = asyncio.create_task(self._label_fragment(view.version, fragment_id))
             self._under_way[fragment_id] = task
-            task.add_done_callback(lambda done, f=fragment_id: self._ended(f, done))
+            task.add_done_callback(partial(self._ended, fragment_id))
 
     def _ended(self, fragment_id: int, task: asyncio.Task[None]) -> None:
         del self._under_way[fragment_id]
@@ -180,19 +182,24 @@ class ScoringConsumer:
         for value in scores.values:
             if not math.isnan(value):
                 histogram.observe(float(value))
-        metrics.SCORE_ERRORS.labels(self._label).inc(sum(e is not None for e in scores.errors))
-        self._scored_rows += len(scores.values)
+        metrics.SCORE_ERRORS.labels(self._label).inc(len(scores.errors))
+        self._scored_rows += scores.rows
 
 
 def _score_columns(label: str, scores: FragmentScores) -> pa.Table:
     """The label's columns, by row address; a row without a score has null and its error."""
     value, scorer, error = label_fields(label)
-    count = len(scores.values)
     return pa.table(
         {
             "_rowaddr": pa.array(scores.row_addresses, pa.uint64()),
             value.name: pa.array(scores.values, value.type, from_pandas=True),
-            scorer.name: pa.array([scores.scorer] * count, scorer.type),
-            error.name: pa.array(scores.errors, error.type),
+            scorer.name: pa.array([scores.scorer] * scores.rows, scorer.type),
+            error.name: pa.array([scores.errors.get(i) for i in range(scores.rows)], error.type),
         }
     )
+
+
+def _wake_up(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    """From another thread, perhaps as the loop ends."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(event.set)

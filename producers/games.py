@@ -41,7 +41,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One screen of a game. `state` is what the game reports, never what a picture suggests.
+    """One screen of a game. `state` is what the game reports, and what this screen shows of it.
 
     Doom: health, ammo of the weapon in hand, kills, armor. Atari: lives (where the game has
     lives) and score. `step` counts the player's decisions since the session began.
@@ -113,10 +113,15 @@ class DoomSession:
                 self._decide()
             if self._game.is_episode_finished():
                 continue
+            # The status bar shows what was true a tic ago, so the picture is taken a tic later.
+            state = self._state()
+            self._game.make_action([0.0] * self._buttons_count, 1)
+            if self._game.is_episode_finished():
+                continue
             image = np.array(self._game.get_state().screen_buffer, dtype=np.uint8)
             if _is_news(image, self._last_image):
                 self._last_image = image
-                return Frame("Doom", self.session_id, self._step, image, self._state())
+                return Frame("Doom", self.session_id, self._step, image, state)
         raise _nothing_new(self.session_id)
 
     def close(self) -> None:
@@ -188,12 +193,17 @@ class AtariSession:
 
     def next_frame(self) -> Frame:
         for _ in range(TRIES_MAX):
-            for _ in range(DECISIONS_PER_FRAME):
+            for _ in range(DECISIONS_PER_FRAME - 1):
                 self._decide()
+            state = self._state()
+            self._decide()
+            # Some of the games draw a new score or life a frame late: wait until it is drawn.
+            if self._ale.game_over() or self._state() != state:
+                continue
             image = np.array(self._ale.getScreenRGB(), dtype=np.uint8)
-            if not self._ale.game_over() and _is_news(image, self._last_image):
+            if _is_news(image, self._last_image):
                 self._last_image = image
-                return Frame(self._game, self.session_id, self._step, image, self._state())
+                return Frame(self._game, self.session_id, self._step, image, state)
         raise _nothing_new(self.session_id)
 
     def close(self) -> None:

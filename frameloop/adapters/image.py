@@ -10,13 +10,13 @@ import io
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL import WebPImagePlugin as _  # noqa: F401  known to `Image.open` without loading all others
 
 from frameloop.adapters.image_end import DamagedError, end_of_image
 from frameloop.core.errors import Rejected
+from frameloop.core.event_row import ImageFacts
 from schemas.dead_letter import Reason
 
 # Cameras and CDNs pad. Beyond that, bytes behind the picture (an archive, a page, a second
@@ -51,19 +51,7 @@ _SIGNATURES = (
 Image.preinit()
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedImage:
-    """What was found. `phash` is a 64-bit difference hash of the luma, as 16 hex digits:
-    pictures that look alike differ in few bits. EXIF orientation is not applied."""
-
-    format: str
-    width: int
-    height: int
-    sha256: str
-    phash: str
-
-
-def verify_image(data: bytes, *, formats: Sequence[str], pixels_max: int) -> VerifiedImage:
+def verify_image(data: bytes, *, formats: Sequence[str], pixels_max: int) -> ImageFacts:
     """Decode the image in full and describe it. CPU work of about 1 ms: call it in a thread.
 
     Raises `Rejected`: IMAGE_EMPTY, IMAGE_NOT_RECOGNISED, IMAGE_TOO_MANY_PIXELS (before anything is
@@ -82,7 +70,7 @@ def verify_image(data: bytes, *, formats: Sequence[str], pixels_max: int) -> Ver
             )
         _check_single_and_whole(image, image_format, data)
         phash = _difference_hash(_decoded(image))
-    return VerifiedImage(image_format, width, height, hashlib.sha256(data).hexdigest(), phash)
+    return ImageFacts(image_format, width, height, hashlib.sha256(data).hexdigest(), phash)
 
 
 def _make_pillow_strict() -> None:

@@ -16,7 +16,7 @@ from lance.fragment import write_fragments
 
 from frameloop.core.errors import Conflict, FatalError, TransientError
 from frameloop.core.ledger import Ledger
-from schemas.table import LEDGER_ID, ROWS_FILTER, ledger_schema, row_schema, table_schema
+from schemas.table import LEDGER_FIELD, LEDGER_ID, ROWS_FILTER, ledger_schema, row_schema, table_schema
 
 COMMIT_PROPERTY = "frameloop.commit_id"
 ROW_ADDRESS_FRAGMENT_SHIFT = 32
@@ -156,14 +156,16 @@ def field_id(dataset: lance.LanceDataset, column: str) -> int:
 def unlabelled_fragments(dataset: lance.LanceDataset, label: str) -> list[int]:
     """Ids of fragments none of whose files has the label's column. From metadata alone: no scan.
 
-    The ledger's own fragment carries every column from the start, so it is never among them.
+    The ledger's own fragment is never among them.
     """
-    wanted = field_id(dataset, label)
-    return [
-        int(fragment.fragment_id)
-        for fragment in dataset.get_fragments()
-        if not any(wanted in file.fields for file in fragment.data_files())
-    ]
+    wanted, ledger = field_id(dataset, label), field_id(dataset, LEDGER_FIELD.name)
+    found = []
+    for fragment in dataset.get_fragments():
+        fields = {field for file in fragment.data_files() for field in file.fields}
+        is_ledger = ledger in fields and fragment.physical_rows == 1
+        if wanted not in fields and not is_ledger:
+            found.append(int(fragment.fragment_id))
+    return found
 
 
 def fragments_by_id(dataset: lance.LanceDataset, ids: Iterable[int]) -> dict[int, str]:

@@ -27,7 +27,11 @@ class RawRecord:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What verification found out about the image."""
+    """What verification found out about the image.
+
+    `phash` is a 64-bit difference hash of the luma, as 16 hex digits: pictures that look alike
+    differ in few bits. EXIF orientation is not applied.
+    """
 
     format: str
     width: int

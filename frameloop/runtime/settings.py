@@ -114,7 +114,10 @@ class FetchSettings(Section):
     backoff_max_s: float = Field(10, gt=0, le=600, description="Also the most that Retry-After may ask.")
     redirects: int = Field(3, ge=0, le=20)
     image_bytes_max: int = Field(20 << 20, ge=1, le=1 << 30)
-    image_pixels_max: int = Field(40_000_000, ge=1, le=1_000_000_000)
+    image_pixels_max: int = Field(
+        40_000_000, ge=1, le=89_478_485, description="Pillow refuses more by itself."
+    )
+    verify_threads: int = Field(2, ge=1, le=64, description="Decoding takes about 1 ms an image.")
     formats: tuple[Literal["JPEG", "PNG", "WEBP", "GIF", "BMP"], ...] = Field(
         ("JPEG", "PNG", "WEBP"), min_length=1, description="Decided by content, not by header."
     )

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from frameloop.adapters.image import TRAILING_BYTES_MAX, VerifiedImage, verify_image
+from frameloop.adapters.image import TRAILING_BYTES_MAX, verify_image
+from frameloop.core.event_row import ImageFacts
 from frameloop.adapters.image_end import JPEG_SCANS_MAX, DamagedError, end_of_image
 from frameloop.core.errors import Rejected
 from schemas.dead_letter import Reason
@@ -40,7 +41,7 @@ def encoded(image_format: str, image: Image.Image | None = None, **options: obje
 
 def verified(
     data: bytes, formats: tuple[str, ...] = ALL, pixels: int = PIXELS_MAX
-) -> VerifiedImage:
+) -> ImageFacts:
     return verify_image(data, formats=formats, pixels_max=pixels)
 
 

@@ -1,0 +1,1 @@
+"""Pictures of the demo's report. Nothing of the service needs them."""

@@ -1,0 +1,118 @@
+"""The Ray Serve application: replicas that score fragments by reference.
+
+    app = build_app(settings.scoring)
+    handle = serve.run(app, name=APP_NAME, route_prefix=None)
+    scores = await handle.score_fragment.remote(FragmentRequest(uri, version, fragment_id))
+
+A scorer of your own goes into `SCORERS`, or is passed to `build_app`. There is no HTTP route: only
+the scoring consumer calls.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from ray import serve
+from ray.serve import Application
+
+from frameloop.core.errors import SettingsError
+from frameloop.runtime.settings import ScoringSettings
+from serve_apps.contract import Scorer
+from serve_apps.fragment_scoring import (
+    FragmentRequest,
+    FragmentScores,
+    TableCache,
+    score_fragment,
+    scorer_id,
+)
+from serve_apps.quality import QualityScorer
+
+APP_NAME = "frameloop-scorer"
+DEPLOYMENT_NAME = "scorer"
+ONGOING_REQUESTS_MAX = 2
+"""Per replica: the one being scored, and the next, so that the thread never waits for a message."""
+HEALTH_CHECK_PERIOD_S = 10.0
+HEALTH_CHECK_TIMEOUT_S = 30.0
+SHUTDOWN_WAIT_S = 2.0
+SHUTDOWN_TIMEOUT_S = 20.0
+FRAGMENT_SECONDS_MAX = 600.0
+"""A fragment that takes longer has hung (storage gone quiet): Serve replaces the replica."""
+
+ScorerFactory = Callable[[], Scorer]
+SCORERS: dict[str, ScorerFactory] = {"quality": QualityScorer}
+"""Known scorers by name. A factory runs once in each replica, which is where weights are loaded."""
+
+
+class ScorerDeployment:
+    """One replica: a scorer, a few open tables and the one thread that uses both.
+
+    One thread, since a scorer is called from one thread (`contract`); the event loop stays free to
+    answer health checks meanwhile. More at once means more replicas.
+    """
+
+    def __init__(self, factory: ScorerFactory) -> None:
+        self._scorer = factory()
+        self._tables = TableCache()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="score")
+        self._started_at: float | None = None
+
+    async def score_fragment(self, request: FragmentRequest) -> FragmentScores:
+        """Scores of all rows of one fragment. Changes nothing, so it may be called again.
+
+        Raises what `fragment_scoring.score_fragment` raises, in Ray's wrapping.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._score, request)
+
+    async def scorer_id(self) -> str:
+        """`name/version` of the scorer in this replica."""
+        return scorer_id(self._scorer)
+
+    def check_health(self) -> None:
+        """Called by Serve, which replaces the replica if this raises `RuntimeError`."""
+        started_at = self._started_at
+        if started_at is not None and time.monotonic() - started_at > FRAGMENT_SECONDS_MAX:
+            raise RuntimeError(f"a fragment takes longer than {FRAGMENT_SECONDS_MAX:.0f} s")
+
+    def __del__(self) -> None:
+        """Called by Serve when the replica stops, after it has drained its requests."""
+        thread = getattr(self, "_thread", None)  # absent if the factory failed
+        if thread is not None:
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    def _score(self, request: FragmentRequest) -> FragmentScores:
+        self._started_at = time.monotonic()
+        try:
+            return score_fragment(request, self._scorer, self._tables)
+        finally:
+            self._started_at = None
+
+
+def build_app(
+    settings: ScoringSettings, scorers: Mapping[str, ScorerFactory] | None = None
+) -> Application:
+    """The application for `serve.run`, sized by the settings.
+
+    Raises `SettingsError` if no scorer goes by the name that the settings ask for.
+    """
+    known = SCORERS if scorers is None else scorers
+    factory = known.get(settings.scorer)
+    if factory is None:
+        raise SettingsError(
+            f"scoring.scorer: there is no scorer {settings.scorer!r}; known: {sorted(known)}"
+        )
+    deployment = serve.deployment(
+        ScorerDeployment,
+        name=DEPLOYMENT_NAME,
+        num_replicas=settings.replicas,
+        ray_actor_options={
+            "num_cpus": settings.replica_cpus,
+            "num_gpus": settings.replica_gpus,
+        },
+        max_ongoing_requests=ONGOING_REQUESTS_MAX,
+        health_check_period_s=HEALTH_CHECK_PERIOD_S,
+        health_check_timeout_s=HEALTH_CHECK_TIMEOUT_S,
+        graceful_shutdown_wait_loop_s=SHUTDOWN_WAIT_S,
+        graceful_shutdown_timeout_s=SHUTDOWN_TIMEOUT_S,
+    )
+    return deployment.bind(factory)

@@ -1,0 +1,66 @@
+"""Scorer `quality`: how usable a frame is as a picture, 0 to 100, without model weights.
+
+The score is 100 times the product of factors between 0 and 1, one for each way in which a frame can
+be bad. A product, since one fault is enough: a sharp, colourful frame that is nearly black is of no
+use. `docs/quality-score.md` has the meaning of the scale and the measurements behind the constants.
+"""
+
+from math import exp, prod
+
+import cv2
+import pyarrow as pa
+
+from serve_apps.contract import Score
+from serve_apps.frame_metrics import DecodeError, FrameMetrics, decode, measure
+
+
+def factors(metrics: FrameMetrics) -> dict[str, float]:
+    """Each component's factor, 0 (useless on this account) to 1 (nothing to find fault with).
+
+    Every curve is smooth and without a plateau, so that a little damage always costs something.
+    """
+    edges = max(0.0, metrics.sharpness - 0.25)
+    return {
+        "contrast": 1 - exp(-((metrics.contrast / 7) ** 1.5)),
+        "light": 1 - exp(-((metrics.highlight / 35) ** 1.5)),
+        "overexposure": (1.0 - metrics.clipped) * (1 - (metrics.shadow / 255) ** 2),
+        "sharpness": edges**2 / (edges**2 + 0.35**2),
+        "noise": 1 / (1 + (metrics.noise / 5) ** 2),
+        "compression": 1 / (1 + (metrics.quantisation / 4) ** 1.2),
+        "blockiness": 1 / (1 + (metrics.blockiness / 3) ** 1.5),
+        "colour": 0.93 + 0.07 * (1 - exp(-metrics.colourfulness / 15)),
+        "entropy": 0.94 + 0.06 * (1 - exp(-metrics.entropy / 1.0)),
+    }
+
+
+def quality(metrics: FrameMetrics) -> float:
+    """The score, 0 to 100."""
+    return 100 * prod(factors(metrics).values())
+
+
+class QualityScorer:
+    """Scores the column `image`. Deterministic: the same bytes always get the same score."""
+
+    name = "quality"
+    version = "1"
+    """To be raised with any change to a constant or formula here or in `frame_metrics`."""
+    inputs: tuple[str, ...] = ("image",)
+
+    def __init__(self) -> None:
+        # OpenCV would start a thread a core, in every replica of the machine: n replicas would run
+        # n x cores threads on frames that take one thread a millisecond. Replicas are the unit.
+        cv2.setNumThreads(1)
+
+    def score(self, batch: pa.RecordBatch) -> list[Score]:
+        """One `Score` a row; null, corrupt, cut-off, tiny or huge is an error on the row."""
+        return [score_image(data) for data in batch.column("image").to_pylist()]
+
+
+def score_image(data: bytes | None) -> Score:
+    """The score of one encoded image. Never raises for what the bytes hold."""
+    if data is None:
+        return Score(None, "the image is null")
+    try:
+        return Score(quality(measure(decode(data))))
+    except DecodeError as error:
+        return Score(None, str(error))
