@@ -2,14 +2,13 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
 PIXELS_MAX = 50_000_000
 TILE_WIDTH, PICTURE_HEIGHT, TEXT_HEIGHT = 320, 240, 64
 GAP, MARGIN, HEADING_HEIGHT, TITLE_HEIGHT = 16, 24, 44, 56
-COLUMNS = 4
+COLUMNS_MAX = 4
 BACKGROUND, PANEL, PICTURE_GROUND = "#14161a", "#1f232a", "#0b0c0e"
 TEXT, MUTED, GOOD, POOR = "#eef0f3", "#a8b0bb", "#5ec27f", "#e8795e"
 ELLIPSIS = "…"
@@ -17,38 +16,34 @@ ELLIPSIS = "…"
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One scored frame. `caption` may repeat the game's name at its start; it is shown once."""
+Tile = tuple[bytes, float, str]
+"""A frame's JPEG, its score, and its caption: the game, a full stop, and what is happening."""
 
-    image: bytes
-    score: float
-    game: str
-    caption: str = ""
+Band = tuple[str, str, Sequence[Tile]]
 
 
-def contact_sheet(tiles: Sequence[Tile], each: int = 8, title: str = "Scored frames") -> bytes:
-    """A PNG with the `each` best tiles, best first, and the `each` worst, worst first.
+def make_contact_sheet(
+    best: Sequence[Tile], worst: Sequence[Tile], title: str = "Best and worst frames"
+) -> bytes:
+    """A PNG of both, each in the order given. The same tiles give the same bytes.
 
-    No tile is shown twice: of fewer than `2 * each`, the better half is best. The same tiles give
-    the same picture. Raises `ValueError` without tiles, or when an image can't be decoded.
+    Raises `ValueError` without a tile, or when an image can't be decoded.
     """
-    if not tiles or each < 1:
+    bands: list[Band] = [("Best", GOOD, best), ("Worst", POOR, worst)]
+    bands = [band for band in bands if band[2]]
+    if not bands:
         raise ValueError("a contact sheet needs at least one tile")
-    ranked = sorted(tiles, key=lambda tile: -tile.score)
-    best = ranked[: min(each, (len(ranked) + 1) // 2)]
-    worst = ranked[len(best) :][-each:][::-1]
-    bands = [("Best", GOOD, best), ("Worst", POOR, worst)] if worst else [("Best", GOOD, best)]
-    columns = min(COLUMNS, len(best))
+    most = max(len(tiles) for _, _, tiles in bands)
+    columns = -(-most // -(-most // COLUMNS_MAX))  # rows as few as can be, then columns
     width = 2 * MARGIN + columns * TILE_WIDTH + (columns - 1) * GAP
     height = TITLE_HEIGHT + MARGIN + sum(_band_height(len(b), columns) for _, _, b in bands)
     sheet = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, MARGIN), _cut(draw, title, _font(26), width - 2 * MARGIN), TEXT, _font(26))
     top = TITLE_HEIGHT + 8
-    for heading, colour, band in bands:
-        _draw_band(sheet, top, columns, (heading, colour, band))
-        top += _band_height(len(band), columns)
+    for band in bands:
+        _draw_band(sheet, top, columns, band)
+        top += _band_height(len(band[2]), columns)
     packed = io.BytesIO()
     sheet.save(packed, format="PNG", optimize=True)
     return packed.getvalue()
@@ -59,9 +54,7 @@ def _band_height(count: int, columns: int) -> int:
     return HEADING_HEIGHT + rows * (PICTURE_HEIGHT + TEXT_HEIGHT + GAP)
 
 
-def _draw_band(
-    sheet: Image.Image, top: int, columns: int, band: tuple[str, str, Sequence[Tile]]
-) -> None:
+def _draw_band(sheet: Image.Image, top: int, columns: int, band: Band) -> None:
     heading, colour, tiles = band
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, top + 10), f"{heading} {len(tiles)}", colour, _font(22))
@@ -72,23 +65,24 @@ def _draw_band(
 
 
 def _draw_tile(sheet: Image.Image, left: int, top: int, colour: str, tile: Tile) -> None:
+    image, score, caption = tile
+    game, _, rest = caption.partition(". ")
     draw = ImageDraw.Draw(sheet)
     bottom = top + PICTURE_HEIGHT + TEXT_HEIGHT
     draw.rectangle((left, top, left + TILE_WIDTH - 1, bottom - 1), fill=PANEL)
     draw.rectangle((left, top, left + TILE_WIDTH - 1, top + PICTURE_HEIGHT - 1), PICTURE_GROUND)
-    picture = _fitted(tile.image)
+    picture = _fitted(image)
     sheet.paste(
         picture,
         (left + (TILE_WIDTH - picture.width) // 2, top + (PICTURE_HEIGHT - picture.height) // 2),
     )
-    score = f"{tile.score:.1f}"
+    mark = f"{score:.1f}"
     right = left + TILE_WIDTH - 12
-    draw.text((right, top + PICTURE_HEIGHT + 8), score, colour, _font(22), anchor="ra")
-    room = TILE_WIDTH - 36 - int(draw.textlength(score, _font(22)))
+    draw.text((right, top + PICTURE_HEIGHT + 8), mark, colour, _font(22), anchor="ra")
+    room = TILE_WIDTH - 36 - int(draw.textlength(mark, _font(22)))
     text_top = top + PICTURE_HEIGHT
-    draw.text((left + 12, text_top + 10), _cut(draw, tile.game, _font(19), room), TEXT, _font(19))
-    caption = tile.caption.removeprefix(f"{tile.game}. ")
-    shown = _cut(draw, caption, _font(16), TILE_WIDTH - 24)
+    draw.text((left + 12, text_top + 10), _cut(draw, game, _font(19), room), TEXT, _font(19))
+    shown = _cut(draw, rest, _font(16), TILE_WIDTH - 24)
     draw.text((left + 12, text_top + 38), shown, MUTED, _font(16))
 
 

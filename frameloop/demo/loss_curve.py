@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from frameloop.core.errors import SettingsError
 
@@ -12,12 +13,28 @@ SMOOTHED_FROM = 8
 RAW_COLOUR, SMOOTH_COLOUR = "#9db8d9", "#1f5fa8"
 
 
-def loss_curve(points: Sequence[tuple[int, float]], title: str = "Training loss") -> bytes:
-    """A PNG of the points, and from eight on also of their moving average.
+def plot_loss_curve(points: Sequence[tuple[int, float]], title: str = "Training loss") -> bytes:
+    """A PNG of the points (step, loss), and from eight on also of their moving average.
 
-    Points whose loss is not finite are left out, and the picture says how many. Raises `ValueError`
-    when no point is left, `SettingsError` when the extra `plots` is missing.
+    A loss that is not finite is left out, and the picture says how many. Raises `ValueError` when
+    no point is left, `SettingsError` when the extra `plots` is missing.
     """
+    shown = sorted((step, loss) for step, loss in points if math.isfinite(loss))
+    if not shown:
+        raise ValueError("a loss curve needs at least one finite loss")
+    left_out = len(points) - len(shown)
+    figure, axes = _make_figure()
+    axes.set_title(f"{title} ({left_out} not finite)" if left_out else title, loc="left")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    _draw_losses(axes, [step for step, _ in shown], [loss for _, loss in shown])
+    packed = io.BytesIO()
+    figure.savefig(packed, format="png", metadata={"Software": None})
+    return packed.getvalue()
+
+
+def _make_figure() -> tuple[Any, Any]:
+    """Figure and axes, without a window and without pyplot and its global state."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -27,14 +44,18 @@ def loss_curve(points: Sequence[tuple[int, float]], title: str = "Training loss"
             f"matplotlib can't be imported ({error}); "
             "install the extra: pip install 'frameloop[plots]'"
         ) from None
-    shown = sorted((step, loss) for step, loss in points if math.isfinite(loss))
-    if not shown:
-        raise ValueError("a loss curve needs at least one finite loss")
-    steps, losses = [step for step, _ in shown], [loss for _, loss in shown]
     figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
-    FigureCanvasAgg(figure)  # no window, no pyplot and its global state
+    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    smoothed = len(shown) >= SMOOTHED_FROM
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(x=0.04)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _draw_losses(axes: Any, steps: Sequence[int], losses: Sequence[float]) -> None:
+    smoothed = len(losses) >= SMOOTHED_FROM
     colour = RAW_COLOUR if smoothed else SMOOTH_COLOUR
     axes.plot(steps, losses, color=colour, linewidth=1.4, marker="o", markersize=3, label="loss")
     if smoothed:
@@ -49,18 +70,7 @@ def loss_curve(points: Sequence[tuple[int, float]], title: str = "Training loss"
         va="center",
         color=SMOOTH_COLOUR,
     )
-    left_out = len(points) - len(shown)
-    axes.set_title(f"{title} ({left_out} not finite)" if left_out else title, loc="left")
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss")
-    axes.set_ylim(bottom=min(0.0, *losses) if len(losses) > 1 else min(0.0, losses[0]))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.margins(x=0.04)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    packed = io.BytesIO()
-    figure.savefig(packed, format="png", metadata={"Software": None})
-    return packed.getvalue()
+    axes.set_ylim(bottom=min(0.0, *losses))
 
 
 def _moving_average(losses: Sequence[float]) -> list[float]:

@@ -46,6 +46,17 @@ def test_doom_frames_differ_and_carry_their_state(scenario: str) -> None:
         assert frame.state["ammo"] >= 0
 
 
+def test_dooms_status_bar_shows_the_state_that_its_frame_tells() -> None:
+    shown: dict[tuple[str, int], set[bytes]] = {}
+    with closing(DoomSession("deadly_corridor", 11)) as session:
+        for frame in (session.next_frame() for _ in range(40)):
+            for name, (left, right) in {"ammo": (0, 92), "health": (96, 208)}.items():
+                digits = frame.image[408:448, left:right].tobytes()
+                shown.setdefault((name, frame.state[name]), set()).add(digits)
+    assert len(shown) > 10
+    assert all(len(pictures) == 1 for pictures in shown.values())
+
+
 @pytest.mark.parametrize("game", ATARI_ROMS)
 def test_atari_frames_show_something_and_carry_their_state(game: str) -> None:
     with closing(AtariSession(game, 3)) as session:
