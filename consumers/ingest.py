@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
-from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
+from consumers.keeper import find_keeper
 from consumers.resolve import Resolver
 from frameloop.adapters import lance_table
 from frameloop.adapters.event_source import EventSource
@@ -43,10 +43,10 @@ Refused = list[TopicPartition]
 class IngestActor:
     """One member of the consumer group. May be killed at any time and started again."""
 
-    def __init__(self, settings: Settings, keeper: ActorHandle, name: str) -> None:
+    def __init__(self, settings: Settings, name: str) -> None:
         configure_logging(name)
         self._settings = settings
-        self._keeper = keeper
+        self._keeper = find_keeper()
         limits = settings.ingest
         self._batcher = MicroBatcher(
             BatchLimits(limits.batch_rows, limits.batch_bytes, limits.batch_age_s)
@@ -248,5 +248,3 @@ def _to_table(cut: Cut) -> pa.Table:
         pa.array([row.values[field.name] for row in cut.rows], field.type) for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)
-
-

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import ray
 from kafka import KafkaProducer
+from ray.actor import ActorHandle
 
 from consumers.commit_loop import Answer, CommitLoop, StepResult
 from frameloop.adapters import lance_table
@@ -27,9 +29,16 @@ from frameloop.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
+KEEPER_NAME = "table-keeper"
 IDLE_SECONDS = 1.0
 STORAGE_RETRY_SECONDS = 1.0
 PUBLISH_TIMEOUT_S = 10.0
+
+
+def find_keeper() -> ActorHandle:
+    """The service's keeper, by name. An actor that gets a handle passed may not start again: Ray
+    keeps the handle in its object store, and a copy there can be lost."""
+    return ray.get_actor(KEEPER_NAME)
 
 
 @dataclass(slots=True, eq=False)

@@ -58,7 +58,9 @@ class RetrainTrigger:
     async def run(self) -> None:
         """Look at the table every `training.check_interval_s` until `stop`."""
         for record in await asyncio.to_thread(close_abandoned, self._settings):
-            log.warning("%s was under way when its process died; it counts as failed", record.run_id)
+            log.warning(
+                "%s was under way when its process died; it counts as failed", record.run_id
+            )
         while not self._stopping.is_set():
             await self._check()
             try:
@@ -115,6 +117,7 @@ class RetrainTrigger:
             self._why = str(error)
             log.error("no run could be started: %s", error)
             return
+        self._why = f"{spec.run_id} is under way"
         log.info("%s starts: %d rows at version %d", spec.run_id, spec.rows, spec.table_version)
         training = self._settings.training
         actor = ray.remote(num_cpus=training.cpus, num_gpus=training.gpus)(TrainerActor)
@@ -138,4 +141,6 @@ class RetrainTrigger:
                 metrics.TRAINING_LOSS.set(self._progress.loss)
         record: RunRecord = result.result()
         metrics.TRAINING_RUNS.labels(record.status.value).inc()
-        log.info("%s: %s, loss %s %s", record.run_id, record.status, record.loss_final, record.error)
+        log.info(
+            "%s: %s, loss %s %s", record.run_id, record.status, record.loss_final, record.error
+        )

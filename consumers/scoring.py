@@ -16,10 +16,10 @@ from typing import Any
 import lance
 import pyarrow as pa
 from ray import serve
-from ray.actor import ActorHandle
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
+from consumers.keeper import find_keeper
 from frameloop.adapters import lance_table
 from frameloop.adapters.notices import NoticeWatcher
 from frameloop.core.batch import LabelRequest
@@ -49,10 +49,10 @@ class TableView:
 class ScoringConsumer:
     """Number `index` of `scoring.actors`; takes the fragments whose id falls to it."""
 
-    def __init__(self, settings: Settings, keeper: ActorHandle, index: int) -> None:
+    def __init__(self, settings: Settings, index: int) -> None:
         configure_logging(f"scoring-{index}")
         self._settings = settings
-        self._keeper = keeper
+        self._keeper = find_keeper()
         self._index = index
         self._label = settings.scoring.label
         self._scored_rows = 0
@@ -65,9 +65,7 @@ class ScoringConsumer:
         """Label what lacks the label, for ever. Work is given up at any point without a trace."""
         loop = asyncio.get_running_loop()
         self._scorer = serve.get_app_handle(APP_NAME)
-        watcher = NoticeWatcher(
-            self._settings.kafka, lambda: _wake_up(loop, self._wake)
-        )
+        watcher = NoticeWatcher(self._settings.kafka, lambda: _wake_up(loop, self._wake))
         try:
             while not self._stopping:
                 self._wake.clear()
@@ -156,9 +154,7 @@ class ScoringConsumer:
     def _latest_version(self) -> int:
         return int(lance.dataset(self._settings.table_uri).version)
 
-    def _write(
-        self, version: int, fragment_id: int, scores: FragmentScores
-    ) -> LabelRequest | None:
+    def _write(self, version: int, fragment_id: int, scores: FragmentScores) -> LabelRequest | None:
         """Column files for the fragment as it is at `version`. None if there is nothing to do."""
         dataset = lance.dataset(self._settings.table_uri, version=version)
         fragment = dataset.get_fragment(fragment_id)

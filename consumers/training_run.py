@@ -129,7 +129,9 @@ def close_abandoned(settings: Settings) -> list[RunRecord]:
     for record in load_runs(settings.runs_uri):
         if record.status is not RunStatus.RUNNING:
             continue
-        result = TrainingResult(None, record.steps or 0, "its process died; found at the next start")
+        result = TrainingResult(
+            None, record.steps or 0, "its process died; found at the next start"
+        )
         ended = record.ended(result, now_ms())
         save_run(settings.runs_uri, ended)
         untag(record.table_uri, record.tag)

@@ -1,8 +1,6 @@
 """The whole service as one object: start everything in order, watch it, end it in order."""
 
 import logging
-import math
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,13 +10,14 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
 from consumers.ingest import IngestActor
-from consumers.keeper import TableKeeper
+from consumers.keeper import KEEPER_NAME, TableKeeper
 from consumers.retrain import RetrainTrigger
 from consumers.scoring import ScoringConsumer
 from frameloop.adapters.kafka_topics import ensure_topics
 from frameloop.core.errors import FatalError, SettingsError
 from frameloop.runtime.embedded_kafka import EmbeddedKafka
 from frameloop.runtime.endpoint import Endpoint
+from frameloop.runtime.ray_cluster import SMALL_ACTOR_CPUS, start_ray
 from frameloop.runtime.settings import Settings
 from serve_apps.app import APP_NAME, build_app
 
@@ -26,9 +25,7 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 15.0
 STATUS_SECONDS = 10.0
-KEEPER_NAME = "table-keeper"
 TRIGGER_NAME = "retrain-trigger"
-SMALL_ACTOR_CPUS = 0.1
 FOREVER = {"max_restarts": -1, "max_task_retries": -1}
 """Ray starts a dead actor again, and its `run` with it."""
 
@@ -36,8 +33,9 @@ FOREVER = {"max_restarts": -1, "max_task_retries": -1}
 class Service:
     """One service on one table. `start`, then `check` now and then, `stop` in any case."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, log_to_driver: bool = True) -> None:
         self.settings = settings
+        self._log_to_driver = log_to_driver
         self.actors: dict[str, ActorHandle] = {}
         self._runs: dict[str, ray.ObjectRef] = {}
         self._broker: EmbeddedKafka | None = None
@@ -57,7 +55,7 @@ class Service:
         if settings.kafka.embedded:
             self._broker = EmbeddedKafka(settings.data_dir / "kafka", _port_of(settings)).start()
         ensure_topics(settings.kafka)
-        start_ray(settings)
+        start_ray(settings, log_to_driver=self._log_to_driver)
         self._start_actors()
 
     def check(self) -> None:
@@ -87,15 +85,7 @@ class Service:
     def stop(self) -> None:
         """End what was started, the last first. What was under way is read again at the next start."""
         if ray.is_initialized():
-            stopping = [a.stop.remote() for n, a in self.actors.items() if n != KEEPER_NAME]
-            ray.wait(stopping, num_returns=len(stopping), timeout=STOP_SECONDS) if stopping else None
-            ray.wait(
-                list(self._runs.values()), num_returns=len(self._runs), timeout=STOP_SECONDS
-            ) if self._runs else None
-            for actor in self.actors.values():
-                ray.kill(actor)
-            if self.actors:
-                serve.delete(APP_NAME)
+            self._stop_actors()
             ray.shutdown()
         self.actors, self._runs = {}, {}
         if self._broker is not None:
@@ -104,6 +94,16 @@ class Service:
         if self._endpoint is not None:
             self._endpoint.close()
             self._endpoint = None
+
+    def _stop_actors(self) -> None:
+        stopping = [a.stop.remote() for name, a in self.actors.items() if name != KEEPER_NAME]
+        for refs in (stopping, list(self._runs.values())):
+            if refs:
+                ray.wait(refs, num_returns=len(refs), timeout=STOP_SECONDS)
+        for actor in self.actors.values():
+            ray.kill(actor)
+        if self.actors:
+            serve.delete(APP_NAME)
 
     def _start_actors(self) -> None:
         settings = self.settings
@@ -119,12 +119,12 @@ class Service:
         for index in range(settings.ingest.actors):
             name = f"ingest-{index}"
             options = {"name": name, "num_cpus": settings.ingest.actor_cpus, **FOREVER}
-            actor = ray.remote(IngestActor).options(**options).remote(settings, keeper, name)
+            actor = ray.remote(IngestActor).options(**options).remote(settings, name)
             self._run(name, actor)
         for index in range(settings.scoring.actors):
             name = f"scoring-{index}"
             options = {"name": name, "num_cpus": settings.scoring.actor_cpus, **FOREVER}
-            actor = ray.remote(ScoringConsumer).options(**options).remote(settings, keeper, index)
+            actor = ray.remote(ScoringConsumer).options(**options).remote(settings, index)
             self._run(name, actor)
         trigger = ray.remote(RetrainTrigger).options(
             name=TRIGGER_NAME, num_cpus=SMALL_ACTOR_CPUS, **FOREVER
@@ -140,51 +140,6 @@ class Service:
             return {}
         host = self.settings.metrics.host
         return {name: f"{host}:{s['metrics_port']}" for name, s in self.status().items()}
-
-
-def start_ray(settings: Settings) -> None:
-    """Join the cluster that is named, or start a local Ray.
-
-    Raises `SettingsError` if the cluster has fewer CPUs than the actors ask for: they would wait
-    for ever.
-    """
-    # Under `uv run`, Ray would make an environment for each worker; they share ours.
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    address = settings.ray.address or os.environ.get("RAY_ADDRESS")
-    needed = cpus_needed(settings)
-    common = {"namespace": settings.ray.namespace, "logging_level": "WARNING"}
-    if not address:
-        cpus = settings.ray.num_cpus or max(os.cpu_count() or 1, math.ceil(needed))
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            object_store_memory=settings.ray.object_store_mb << 20,
-            include_dashboard=False,
-            **common,
-        )
-    else:
-        try:
-            ray.init(address=address, **common)
-        except ConnectionError as error:
-            raise SettingsError(f"ray.address: {address} can't be reached: {error}") from None
-    available = ray.cluster_resources().get("CPU", 0)
-    if available < needed:
-        raise SettingsError(
-            f"the actors ask for {needed:g} CPUs and Ray has {available:g}; lower ingest.actors, "
-            "scoring.replicas or their CPUs, or give Ray more (ray.num_cpus)"
-        )
-
-
-def cpus_needed(settings: Settings) -> float:
-    """CPUs that the actors and Serve replicas reserve together, a training run included."""
-    ingest, scoring = settings.ingest, settings.scoring
-    return (
-        ingest.actors * ingest.actor_cpus
-        + scoring.actors * scoring.actor_cpus
-        + scoring.replicas * scoring.replica_cpus
-        + settings.training.cpus
-        + 2 * SMALL_ACTOR_CPUS
-    )
 
 
 def _port_of(settings: Settings) -> int:

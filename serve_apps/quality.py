@@ -19,18 +19,22 @@ def factors(metrics: FrameMetrics) -> dict[str, float]:
 
     Every curve is smooth and without a plateau, so that a little damage always costs something.
     """
-    edges = max(0.0, metrics.sharpness - 0.25)
     return {
-        "contrast": 1 - exp(-((metrics.contrast / 7) ** 1.5)),
-        "light": 1 - exp(-((metrics.highlight / 35) ** 1.5)),
-        "overexposure": (1.0 - metrics.clipped) * (1 - (metrics.shadow / 255) ** 2),
-        "sharpness": edges**2 / (edges**2 + 0.35**2),
+        "contrast": _rising(metrics.contrast, 5),
+        "light": _rising(metrics.highlight, 22),
+        "overexposure": (1.0 - metrics.clipped) * (1 - (metrics.shadow / 255) ** 2.5),
+        "sharpness": _rising(max(0.0, metrics.sharpness - 0.25), 0.3),
         "noise": 1 / (1 + (metrics.noise / 5) ** 2),
         "compression": 1 / (1 + (metrics.quantisation / 4) ** 1.2),
         "blockiness": 1 / (1 + (metrics.blockiness / 3) ** 1.5),
         "colour": 0.93 + 0.07 * (1 - exp(-metrics.colourfulness / 15)),
         "entropy": 0.94 + 0.06 * (1 - exp(-metrics.entropy / 1.0)),
     }
+
+
+def _rising(value: float, half: float) -> float:
+    """0 at 0, 1/2 at `half`, towards 1 beyond."""
+    return value**2 / (value**2 + half**2)
 
 
 def quality(metrics: FrameMetrics) -> float:

@@ -16,7 +16,14 @@ from lance.fragment import write_fragments
 
 from frameloop.core.errors import Conflict, FatalError, TransientError
 from frameloop.core.ledger import Ledger
-from schemas.table import LEDGER_FIELD, LEDGER_ID, ROWS_FILTER, ledger_schema, row_schema, table_schema
+from schemas.table import (
+    LEDGER_FIELD,
+    LEDGER_ID,
+    ROWS_FILTER,
+    ledger_schema,
+    row_schema,
+    table_schema,
+)
 
 COMMIT_PROPERTY = "frameloop.commit_id"
 ROW_ADDRESS_FRAGMENT_SHIFT = 32
@@ -107,7 +114,9 @@ class Changes:
     fields: frozenset[int] = frozenset()
 
 
-def commit(dataset: lance.LanceDataset, ledger_fragment: int, changes: Changes) -> lance.LanceDataset:
+def commit(
+    dataset: lance.LanceDataset, ledger_fragment: int, changes: Changes
+) -> lance.LanceDataset:
     """Commit on top of `dataset`'s version.
 
     A compare-and-swap: every commit rewrites the ledger's column file, and Lance refuses an

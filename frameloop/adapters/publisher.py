@@ -21,7 +21,11 @@ class Publisher:
     """Sends in the background. Calls may block while the broker is away: not for an event loop."""
 
     def __init__(
-        self, producer: KafkaProducer, dead_letter_topic: str, commit_topic: str, on_error: SendFailed
+        self,
+        producer: KafkaProducer,
+        dead_letter_topic: str,
+        commit_topic: str,
+        on_error: SendFailed,
     ) -> None:
         self._producer = producer
         self._dead_letter_topic = dead_letter_topic
@@ -56,7 +60,7 @@ class Publisher:
                     value=letter.model_dump_json().encode(),
                     headers=[("reason", letter.reason.value.encode())],
                 )
-            except Exception as error:  # the client raises its own errors and plain ones alike
+            except Exception as error:  # noqa: BLE001: the client raises plain errors, too
                 self._failed(identity, error)
                 return
             future.add_callback(partial(self._acknowledged, identity))
@@ -67,7 +71,7 @@ class Publisher:
         value = notice.model_dump_json().encode()
         try:
             self._producer.send(self._commit_topic, value=value).add_errback(self._on_error)
-        except Exception as error:  # see above
+        except Exception as error:  # noqa: BLE001: see above
             self._on_error(error)
 
     def close(self, timeout_s: float) -> None:

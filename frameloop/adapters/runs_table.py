@@ -8,22 +8,22 @@ import pyarrow as pa
 from frameloop.core.training import RunRecord, RunStatus
 
 _SCHEMA = pa.schema(
-    [
-        pa.field("run_id", pa.string(), nullable=False),
-        pa.field("status", pa.string()),
-        pa.field("started_at_ms", pa.int64()),
-        pa.field("table_uri", pa.string()),
-        pa.field("table_version", pa.int64()),
-        pa.field("tag", pa.string()),
-        pa.field("row_filter", pa.string()),
-        pa.field("rows", pa.int64()),
-        pa.field("base_model", pa.string()),
-        pa.field("output_dir", pa.string()),
-        pa.field("ended_at_ms", pa.int64()),
-        pa.field("loss_final", pa.float64()),
-        pa.field("steps", pa.int64()),
-        pa.field("error", pa.string()),
-    ]
+    {
+        "run_id": pa.string(),
+        "status": pa.string(),
+        "started_at_ms": pa.int64(),
+        "table_uri": pa.string(),
+        "table_version": pa.int64(),
+        "tag": pa.string(),
+        "row_filter": pa.string(),
+        "rows": pa.int64(),
+        "base_model": pa.string(),
+        "output_dir": pa.string(),
+        "ended_at_ms": pa.int64(),
+        "loss_final": pa.float64(),
+        "steps": pa.int64(),
+        "error": pa.string(),
+    }
 )
 
 
@@ -47,7 +47,9 @@ def load_runs(uri: str) -> list[RunRecord]:
         return []
     names = {field.name for field in fields(RunRecord)}
     records = [
-        RunRecord(**{k: v for k, v in row.items() if k in names} | {"status": RunStatus(row["status"])})
+        RunRecord(
+            **{k: v for k, v in row.items() if k in names} | {"status": RunStatus(row["status"])}
+        )
         for row in rows
     ]
     return sorted(records, key=lambda record: record.started_at_ms)

@@ -30,8 +30,10 @@ def up(config: ConfigOption = None) -> None:
         # After Ray's start, which sets handlers of its own.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopping.set())
-        console.print(f"[green]up[/] events: topic {settings.kafka.topic} at "
-                      f"{settings.kafka.bootstrap_servers}")
+        console.print(
+            f"[green]up[/] events: topic {settings.kafka.topic} at "
+            f"{settings.kafka.bootstrap_servers}"
+        )
         console.print(f"   table:   {settings.table_uri}", soft_wrap=True)
         console.print(f"   metrics: http://{service.metrics_address}/metrics")
         console.print("   stop with Ctrl-C; `frameloop status` shows how far it is")

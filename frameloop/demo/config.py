@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from frameloop.core.errors import SettingsError
 from frameloop.runtime.embedded_kafka import free_port
@@ -63,7 +64,7 @@ class DemoFolder:
 
 def write_settings(folder: DemoFolder, frames: int, training_environment: Path) -> Settings:
     """A settings file that also serves afterwards: `frameloop status -c OUT/frameloop.toml`."""
-    sections = {
+    sections: dict[str, dict[str, Any]] = {
         "kafka": {"bootstrap_servers": f"127.0.0.1:{free_port()}"},
         "fetch": {"allow_networks": ["127.0.0.0/8"]},
         "ingest": {"batch_age_s": 0.5, "batch_rows": 128},

@@ -15,13 +15,13 @@ from frameloop.adapters.runs_table import load_runs
 from frameloop.core.training import RunStatus
 from frameloop.demo.accounting import Accounts, latencies_s, take_accounts
 from frameloop.demo.config import DemoFolder
-from frameloop.demo.contact_sheet import Tile, contact_sheet
-from frameloop.demo.loss_curve import loss_curve
+from frameloop.demo.contact_sheet import Tile, make_contact_sheet
+from frameloop.demo.loss_curve import plot_loss_curve
 from frameloop.runtime.settings import Settings
 from schemas.commit import CommitNotice
 from schemas.table import ROWS_FILTER
 
-SHEET_FRAMES = 6
+SHEET_FRAMES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +93,15 @@ def write_pictures(settings: Settings, folder: DemoFolder) -> list[Path]:
     ids = dataset.to_table(columns=["id", label], filter=where).sort_by(label)["id"].to_pylist()
     shown = {*ids[:SHEET_FRAMES], *ids[-SHEET_FRAMES:]}
     sheet = folder.root / "contact-sheet.png"
-    sheet.write_bytes(contact_sheet(_tiles(dataset, label, shown), SHEET_FRAMES, "frameloop demo"))
+    sheet.write_bytes(
+        make_contact_sheet(_tiles(dataset, label, shown), SHEET_FRAMES, "frameloop demo")
+    )
     pictures = [sheet]
     runs = load_runs(settings.runs_uri)
     history = loss_history(Path(runs[-1].output_dir)) if runs else []
     if history:
         curve = folder.root / "loss-curve.png"
-        curve.write_bytes(loss_curve(history, f"Training loss, {runs[-1].run_id}"))
+        curve.write_bytes(plot_loss_curve(history, f"Training loss, {runs[-1].run_id}"))
         pictures.append(curve)
     return pictures
 

@@ -1,20 +1,18 @@
 """The demo: the whole loop on real games, from an empty folder to a retrained model."""
 
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
-import ray
 from rich.console import Console
 from rich.live import Live
 
 from frameloop.adapters.llama_factory import trainer_command
+from frameloop.adapters.runs_table import load_runs
 from frameloop.core.errors import FatalError
 from frameloop.core.training import RunStatus
-from frameloop.adapters.runs_table import load_runs
 from frameloop.demo.accounting import read_topic
 from frameloop.demo.config import DemoFolder, write_settings
 from frameloop.demo.live import Progress, line, render
@@ -51,7 +49,7 @@ class Demo:
 
     def run(self) -> DemoReport:
         """Raises `FatalError` if a part fails or the whole takes too long."""
-        service = Service(self.settings)
+        service = Service(self.settings, log_to_driver=False)
         upstream = Upstream(self.folder, self.frames, self.seed)
         model = make_tiny_model(self.folder, self.settings.training.environment)
         try:
@@ -157,14 +155,7 @@ def run_demo(console: Console, out: Path, frames: int, seed: int, environment: P
     folder = DemoFolder(out)
     folder.prepare()
     settings = write_settings(folder, frames, environment)
-    # Actors log to Ray's own files; a demo's screen is for its progress.
-    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
-    demo = Demo(console, folder, settings, frames, seed)
-    try:
-        report = demo.run()
-    finally:
-        if ray.is_initialized():
-            ray.shutdown()
+    report = Demo(console, folder, settings, frames, seed).run()
     write_report(folder, report)
     print_summary(console, report, folder)
     return not report.problems

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from frameloop.core.errors import FatalError
 from frameloop.demo.config import DemoFolder
@@ -67,7 +68,7 @@ def _wait_for_port(path: Path) -> int:
     raise FatalError("the frame server did not start")
 
 
-def _lines(path: Path) -> list[dict[str, object]]:
+def _lines(path: Path) -> list[dict[str, Any]]:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
 

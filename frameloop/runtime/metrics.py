@@ -45,9 +45,7 @@ TABLE_FRAGMENTS = Gauge("frameloop_table_fragments", "Fragments of the table.")
 TABLE_ROWS = Gauge("frameloop_table_rows", "Screenshots in the table.")
 OUTBOX = Gauge("frameloop_outbox_letters", "Dead letters committed but not yet in Kafka.")
 
-SCORES = Histogram(
-    "frameloop_score", "Scores given.", ["label"], buckets=tuple(range(0, 101, 10))
-)
+SCORES = Histogram("frameloop_score", "Scores given.", ["label"], buckets=tuple(range(0, 101, 10)))
 SCORE_SECONDS = Histogram(
     "frameloop_score_fragment_seconds",
     "Scoring one fragment, the Serve call included.",

@@ -111,7 +111,9 @@ class FetchSettings(Section):
     total_timeout_s: float = Field(30, gt=0, le=600, description="One attempt, body included.")
     retries: int = Field(3, ge=0, le=20, description="Further attempts after the first.")
     backoff_base_s: float = Field(0.25, gt=0, le=60)
-    backoff_max_s: float = Field(10, gt=0, le=600, description="Also the most that Retry-After may ask.")
+    backoff_max_s: float = Field(
+        10, gt=0, le=600, description="Also the most that Retry-After may ask."
+    )
     redirects: int = Field(3, ge=0, le=20)
     image_bytes_max: int = Field(20 << 20, ge=1, le=1 << 30)
     image_pixels_max: int = Field(
@@ -124,7 +126,9 @@ class FetchSettings(Section):
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
         (), description="Private or loopback networks that may be fetched from all the same."
     )
-    obey_robots_tag: bool = Field(True, description="Heed `X-Robots-Tag: noai, noimageai, noindex`.")
+    obey_robots_tag: bool = Field(
+        True, description="Heed `X-Robots-Tag: noai, noimageai, noindex`."
+    )
     breaker_failures: int = Field(
         20, ge=1, description="Failures in a row after which a host is left alone …"
     )

@@ -38,7 +38,9 @@ def label_request(uri: str, fragment_id: int, value: float = 70.0) -> LabelReque
     dataset = lance.dataset(uri)
     fragment = dataset.get_fragment(fragment_id)
     addresses = fragment.scanner(columns=[], with_row_address=True).to_table()["_rowaddr"]
-    columns = pa.table({"_rowaddr": addresses, LABEL: pa.array([value] * len(addresses), pa.float32())})
+    columns = pa.table(
+        {"_rowaddr": addresses, LABEL: pa.array([value] * len(addresses), pa.float32())}
+    )
     updated, fields = fragment.update_columns(columns, left_on="_rowaddr")
     return LabelRequest(
         LABEL,
@@ -53,7 +55,9 @@ def label_request(uri: str, fragment_id: int, value: float = 70.0) -> LabelReque
 def test_rows_and_the_offsets_they_cover_are_one_version(uri: str) -> None:
     loop = keeper(uri)
     before = loop.dataset.version
-    result = loop.step([written_append(uri, "a", 0, 5), written_append(uri, "b", 0, 3, partition=1)])
+    result = loop.step(
+        [written_append(uri, "a", 0, 5), written_append(uri, "b", 0, 3, partition=1)]
+    )
     assert loop.dataset.version == before + 1
     assert all(isinstance(answer, CommitReceipt) for answer in result.answers.values())
     ledger, _ = lance_table.read_ledger(lance.dataset(uri))

@@ -17,17 +17,13 @@ def label(fragment_id: int, base: str = "base") -> LabelRequest:
 
 
 def test_batches_that_follow_each_other_go_into_one_commit() -> None:
-    plan = plan_commit(
-        Ledger(), [append("a", 0, 5), append("b", 5, 9)], {}, outbox_max=OUTBOX_MAX
-    )
+    plan = plan_commit(Ledger(), [append("a", 0, 5), append("b", 5, 9)], {}, outbox_max=OUTBOX_MAX)
     assert plan.taken == (0, 1)
     assert plan.ledger.offsets(TOPIC_ID) == {0: 9}
 
 
 def test_of_two_batches_with_the_same_offsets_one_goes_in() -> None:
-    plan = plan_commit(
-        Ledger(), [append("a", 0, 5), append("b", 0, 7)], {}, outbox_max=OUTBOX_MAX
-    )
+    plan = plan_commit(Ledger(), [append("a", 0, 5), append("b", 0, 7)], {}, outbox_max=OUTBOX_MAX)
     assert plan.taken == (0,)
     assert isinstance(plan.refused[1], StaleBatch)
 
@@ -41,9 +37,7 @@ def test_a_batch_asked_for_again_is_acknowledged_and_not_done_again() -> None:
 
 def test_a_label_goes_only_on_the_fragment_it_was_made_for() -> None:
     fragments = {1: "base", 2: "other"}
-    plan = plan_commit(
-        Ledger(), [label(1), label(2), label(3)], fragments, outbox_max=OUTBOX_MAX
-    )
+    plan = plan_commit(Ledger(), [label(1), label(2), label(3)], fragments, outbox_max=OUTBOX_MAX)
     assert plan.taken == (0,)
     assert {i: type(e) for i, e in plan.refused.items()} == {1: Conflict, 2: Conflict}
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from frameloop.adapters.image import TRAILING_BYTES_MAX, verify_image
-from frameloop.core.event_row import ImageFacts
 from frameloop.adapters.image_end import JPEG_SCANS_MAX, DamagedError, end_of_image
 from frameloop.core.errors import Rejected
+from frameloop.core.event_row import ImageFacts
 from schemas.dead_letter import Reason
 
 ALL = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -39,9 +39,7 @@ def encoded(image_format: str, image: Image.Image | None = None, **options: obje
     return buffer.getvalue()
 
 
-def verified(
-    data: bytes, formats: tuple[str, ...] = ALL, pixels: int = PIXELS_MAX
-) -> ImageFacts:
+def verified(data: bytes, formats: tuple[str, ...] = ALL, pixels: int = PIXELS_MAX) -> ImageFacts:
     return verify_image(data, formats=formats, pixels_max=pixels)
 
 

@@ -20,7 +20,11 @@ def batcher(*offsets: int, limits: BatchLimits = LIMITS) -> tuple[MicroBatcher, 
 
 
 def covered(cut: Cut | None) -> list[int]:
-    return [o for part in cut.ranges for o in range(part.offset_first, part.offset_next)] if cut else []
+    return (
+        [o for part in cut.ranges for o in range(part.offset_first, part.offset_next)]
+        if cut
+        else []
+    )
 
 
 def test_nothing_is_cut_behind_an_event_that_is_not_finished() -> None:

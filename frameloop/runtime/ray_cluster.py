@@ -1,0 +1,65 @@
+"""Ray: join the cluster that the settings name, or start one on this machine."""
+
+import math
+import os
+import warnings
+
+import ray
+
+from frameloop.core.errors import SettingsError
+from frameloop.runtime.settings import Settings
+
+SMALL_ACTOR_CPUS = 0.1
+"""Of the keeper and the trigger, which mostly wait."""
+
+
+def start_ray(settings: Settings, *, log_to_driver: bool = True) -> None:
+    """Join the cluster that is named, or start a local Ray.
+
+    Raises `SettingsError` if the cluster has fewer CPUs than the actors ask for: they would wait
+    for ever.
+    """
+    # Under `uv run`, Ray would make an environment for each worker; they share ours.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    address = settings.ray.address or os.environ.get("RAY_ADDRESS")
+    needed = cpus_needed(settings)
+    common = {
+        "namespace": settings.ray.namespace,
+        "logging_level": "ERROR",
+        "log_to_driver": log_to_driver,
+    }
+    if not address:
+        cpus = settings.ray.num_cpus or max(os.cpu_count() or 1, math.ceil(needed))
+        with warnings.catch_warnings():
+            # Ray's own processes are forked and at once replaced: nothing of Lance runs in them.
+            warnings.filterwarnings("ignore", message="lance is not fork-safe")
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                object_store_memory=settings.ray.object_store_mb << 20,
+                include_dashboard=False,
+                **common,
+            )
+    else:
+        try:
+            ray.init(address=address, **common)
+        except ConnectionError as error:
+            raise SettingsError(f"ray.address: {address} can't be reached: {error}") from None
+    available = ray.cluster_resources().get("CPU", 0)
+    if available < needed:
+        raise SettingsError(
+            f"the actors ask for {needed:g} CPUs and Ray has {available:g}; lower ingest.actors, "
+            "scoring.replicas or their CPUs, or give Ray more (ray.num_cpus)"
+        )
+
+
+def cpus_needed(settings: Settings) -> float:
+    """CPUs that the actors and Serve replicas reserve together, a training run included."""
+    ingest, scoring = settings.ingest, settings.scoring
+    return (
+        ingest.actors * ingest.actor_cpus
+        + scoring.actors * scoring.actor_cpus
+        + scoring.replicas * scoring.replica_cpus
+        + settings.training.cpus
+        + 2 * SMALL_ACTOR_CPUS
+    )
