@@ -8,11 +8,25 @@ from typing import Any
 
 from llamafactory.data.processor.pretrain import PretrainDatasetProcessor
 from llamafactory.extras import logging
-from llamafactory.extras.constants import IGNORE_INDEX
+from llamafactory.extras.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 
+from llamafactory_lance.errors import SettingsError
 from llamafactory_lance.sizes import sizes_only
 
 logger = logging.get_logger("llamafactory.lance")
+
+
+class TextPretrainProcessor(PretrainDatasetProcessor):  # type: ignore[misc]
+    """The stock processor, but raises SettingsError for a placeholder that no image stands behind."""
+
+    def preprocess_dataset(self, examples: dict[str, list[Any]]) -> Any:
+        for prompt in examples["_prompt"]:
+            if IMAGE_PLACEHOLDER in prompt[0]["content"]:
+                raise SettingsError(
+                    f"stage `pt`: a row's text has {IMAGE_PLACEHOLDER}, but its entry maps no image column, "
+                    'so it would be trained as a word; set "images" under "columns", or mend the text'
+                )
+        return super().preprocess_dataset(examples)
 
 
 class ImagePretrainProcessor(PretrainDatasetProcessor):  # type: ignore[misc]

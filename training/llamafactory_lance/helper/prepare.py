@@ -47,6 +47,7 @@ def _fingerprint(spec: TableSpec, pin: dict[str, Any]) -> str:
 def _write(table: Any, spec: TableSpec, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
+    draft.chmod(0o755)  # a cache may be shared; mkdtemp makes folders for their maker only
     try:
         scan = RowScan(table, spec)
         read_before = table.io_stats_snapshot().read_bytes

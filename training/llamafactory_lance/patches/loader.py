@@ -150,10 +150,12 @@ def _dataset_processor(stock: Callable[..., Any]) -> Callable[..., Any]:
     def _get_dataset_processor(
         data_args: Any, stage: str, template: Any, tokenizer: Any, processor: Any, do_generate: bool = False
     ) -> Any:
-        if stage == "pt" and run.current.image_pretraining is not None:
-            from llamafactory_lance.pretrain import ImagePretrainProcessor
+        if stage == "pt" and run.current.pins:
+            from llamafactory_lance.pretrain import ImagePretrainProcessor, TextPretrainProcessor
 
-            return ImagePretrainProcessor(
+            with_images = run.current.image_pretraining is not None
+            processor_class = ImagePretrainProcessor if with_images else TextPretrainProcessor
+            return processor_class(
                 template=template, tokenizer=tokenizer, processor=processor, data_args=data_args
             )
         return stock(data_args, stage, template, tokenizer, processor, do_generate)

@@ -38,8 +38,8 @@ def preview(dataset_dir: str, name: str, page_rows: int, page: int) -> tuple[int
 
     run.current = run.Run()  # a preview shows the latest version, not that of a run before
     rows = run.load(get_dataset_list([name], dataset_dir)[0].dataset_name.spec, False, None)
-    shown = rows.select(range(min(page * page_rows, len(rows)), min((page + 1) * page_rows, len(rows))))
-    return len(rows), json.loads(json.dumps(list(shown), default=str))
+    first, last = page * page_rows, min((page + 1) * page_rows, len(rows))
+    return len(rows), json.loads(json.dumps([rows[i] for i in range(first, last)], default=str))
 
 
 def _is_lance(dataset_dir: str, dataset: list[str]) -> bool:
