@@ -28,6 +28,9 @@ class RowProblem:
     line: int
     reason: str
 
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

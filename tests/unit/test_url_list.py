@@ -84,6 +84,7 @@ def test_problems_name_their_line_and_the_other_rows_come_through(tmp_path: Path
     assert [line for line, _ in problems(path)] == [4, 5, 7]
     reasons = [reason for _, reason in problems(path)]
     assert reasons[:2] == ["no URL", "2 cells, but 3 columns"]
+    assert "line 4: no URL" in map(str, read_url_list(path))
     assert reasons[2].startswith("captured_at")
     assert sum(isinstance(r, ScreenshotEvent) for r in read_url_list(path)) == 2
 
