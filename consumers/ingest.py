@@ -46,7 +46,7 @@ class IngestActor:
     def __init__(self, settings: Settings, name: str) -> None:
         configure_logging(name)
         self._settings = settings
-        self._keeper = find_keeper()
+        self._keeper = find_keeper(settings)
         limits = settings.ingest
         self._batcher = MicroBatcher(
             BatchLimits(limits.batch_rows, limits.batch_bytes, limits.batch_age_s)
@@ -96,6 +96,7 @@ class IngestActor:
 
     async def status(self) -> dict[str, Any]:
         return {
+            "pid": os.getpid(),
             "metrics_port": self._metrics_port,
             "events_held": self._batcher.events_held,
             "bytes_held": self._batcher.bytes_held,

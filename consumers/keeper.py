@@ -35,10 +35,10 @@ STORAGE_RETRY_SECONDS = 1.0
 PUBLISH_TIMEOUT_S = 10.0
 
 
-def find_keeper() -> ActorHandle:
+def find_keeper(settings: Settings) -> ActorHandle:
     """The service's keeper, by name. An actor that gets a handle passed may not start again: Ray
     keeps the handle in its object store, and a copy there can be lost."""
-    return ray.get_actor(KEEPER_NAME)
+    return ray.get_actor(KEEPER_NAME, namespace=settings.ray.namespace)
 
 
 @dataclass(slots=True, eq=False)
@@ -105,6 +105,7 @@ class TableKeeper:
         self._start()
         ledger = self._loop.ledger
         return {
+            "pid": os.getpid(),
             "epoch": ledger.epoch,
             "table_version": int(self._loop.dataset.version),
             "outbox": len(ledger.outbox),

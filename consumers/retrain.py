@@ -6,6 +6,7 @@ settings ask for, on whichever node has them.
 
 import asyncio
 import logging
+import os
 import time
 from dataclasses import asdict
 from typing import Any
@@ -77,6 +78,7 @@ class RetrainTrigger:
 
     async def status(self) -> dict[str, Any]:
         return {
+            "pid": os.getpid(),
             "why": self._why,
             "running": self._trainer is not None,
             "progress": asdict(self._progress),

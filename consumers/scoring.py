@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import os
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +29,6 @@ from frameloop.runtime import metrics
 from frameloop.runtime.logs import configure_logging
 from frameloop.runtime.settings import Settings
 from schemas.table import label_fields
-from serve_apps.app import APP_NAME
 from serve_apps.fragment_scoring import FragmentRequest, FragmentScores
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class ScoringConsumer:
     def __init__(self, settings: Settings, index: int) -> None:
         configure_logging(f"scoring-{index}")
         self._settings = settings
-        self._keeper = find_keeper()
+        self._keeper = find_keeper(settings)
         self._index = index
         self._label = settings.scoring.label
         self._scored_rows = 0
@@ -64,7 +64,7 @@ class ScoringConsumer:
     async def run(self) -> None:
         """Label what lacks the label, for ever. Work is given up at any point without a trace."""
         loop = asyncio.get_running_loop()
-        self._scorer = serve.get_app_handle(APP_NAME)
+        self._scorer = serve.get_app_handle(self._settings.serve_app)
         watcher = NoticeWatcher(self._settings.kafka, lambda: _wake_up(loop, self._wake))
         try:
             while not self._stopping:
@@ -86,6 +86,7 @@ class ScoringConsumer:
 
     async def status(self) -> dict[str, Any]:
         return {
+            "pid": os.getpid(),
             "metrics_port": self._metrics_port,
             "scored_rows": self._scored_rows,
             "fragments_under_way": sorted(self._under_way),

@@ -17,9 +17,9 @@ from frameloop.adapters.kafka_topics import ensure_topics
 from frameloop.core.errors import FatalError, SettingsError
 from frameloop.runtime.embedded_kafka import EmbeddedKafka
 from frameloop.runtime.endpoint import Endpoint
-from frameloop.runtime.ray_cluster import SMALL_ACTOR_CPUS, start_ray
+from frameloop.runtime.ray_cluster import SMALL_ACTOR_CPUS, check_resources, start_ray
 from frameloop.runtime.settings import Settings
-from serve_apps.app import APP_NAME, build_app
+from serve_apps.app import build_app
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class Service:
         self._log_to_driver = log_to_driver
         self.actors: dict[str, ActorHandle] = {}
         self._runs: dict[str, ray.ObjectRef] = {}
+        self._owns_ray = False
         self._broker: EmbeddedKafka | None = None
         self._endpoint: Endpoint | None = None
 
@@ -55,7 +56,10 @@ class Service:
         if settings.kafka.embedded:
             self._broker = EmbeddedKafka(settings.data_dir / "kafka", _port_of(settings)).start()
         ensure_topics(settings.kafka)
-        start_ray(settings, log_to_driver=self._log_to_driver)
+        if not ray.is_initialized():
+            self._owns_ray = True
+            start_ray(settings, log_to_driver=self._log_to_driver)
+        check_resources(settings)
         self._start_actors()
 
     def check(self) -> None:
@@ -86,7 +90,8 @@ class Service:
         """End what was started, the last first. What was under way is read again at the next start."""
         if ray.is_initialized():
             self._stop_actors()
-            ray.shutdown()
+            if self._owns_ray:
+                ray.shutdown()
         self.actors, self._runs = {}, {}
         if self._broker is not None:
             self._broker.stop()
@@ -103,33 +108,29 @@ class Service:
         for actor in self.actors.values():
             ray.kill(actor)
         if self.actors:
-            serve.delete(APP_NAME)
+            serve.delete(self.settings.serve_app)
 
     def _start_actors(self) -> None:
         settings = self.settings
         serve.start(proxy_location="Disabled")
-        serve.run(build_app(settings.scoring), name=APP_NAME, route_prefix=None)
-        keeper = (
-            ray.remote(TableKeeper)
-            .options(name=KEEPER_NAME, num_cpus=SMALL_ACTOR_CPUS, **FOREVER)
-            .remote(settings)
-        )
+        serve.run(build_app(settings.scoring), name=settings.serve_app, route_prefix=None)
+        keeper = self._actor(TableKeeper, KEEPER_NAME, SMALL_ACTOR_CPUS).remote(settings)
         self.actors[KEEPER_NAME] = keeper
         ray.get(keeper.status.remote())
         for index in range(settings.ingest.actors):
             name = f"ingest-{index}"
-            options = {"name": name, "num_cpus": settings.ingest.actor_cpus, **FOREVER}
-            actor = ray.remote(IngestActor).options(**options).remote(settings, name)
-            self._run(name, actor)
+            actor = self._actor(IngestActor, name, settings.ingest.actor_cpus)
+            self._run(name, actor.remote(settings, name))
         for index in range(settings.scoring.actors):
             name = f"scoring-{index}"
-            options = {"name": name, "num_cpus": settings.scoring.actor_cpus, **FOREVER}
-            actor = ray.remote(ScoringConsumer).options(**options).remote(settings, index)
-            self._run(name, actor)
-        trigger = ray.remote(RetrainTrigger).options(
-            name=TRIGGER_NAME, num_cpus=SMALL_ACTOR_CPUS, **FOREVER
-        )
+            actor = self._actor(ScoringConsumer, name, settings.scoring.actor_cpus)
+            self._run(name, actor.remote(settings, index))
+        trigger = self._actor(RetrainTrigger, TRIGGER_NAME, SMALL_ACTOR_CPUS)
         self._run(TRIGGER_NAME, trigger.remote(settings))
+
+    def _actor(self, kind: type, name: str, cpus: float) -> Any:
+        namespace = self.settings.ray.namespace
+        return ray.remote(kind).options(name=name, namespace=namespace, num_cpus=cpus, **FOREVER)
 
     def _run(self, name: str, actor: ActorHandle) -> None:
         self.actors[name] = actor

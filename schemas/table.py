@@ -16,7 +16,7 @@ USER_PROMPT = "<image>Please describe what is happening in this image"
 MESSAGES = pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())]))
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
-ROW_FIELDS: tuple[pa.Field[Any], ...] = (
+ROW_FIELDS: tuple["pa.Field[Any]", ...] = (
     pa.field("id", pa.string(), nullable=False),
     pa.field("event_id", pa.string()),
     pa.field("source", pa.string()),
@@ -40,7 +40,7 @@ ROW_FIELDS: tuple[pa.Field[Any], ...] = (
 LEDGER_FIELD = pa.field("ledger", pa.large_string())
 
 
-def label_fields(label: str) -> tuple[pa.Field[Any], ...]:
+def label_fields(label: str) -> tuple["pa.Field[Any]", ...]:
     """Columns of one label: the value, who gave it, and why there is none."""
     return (
         pa.field(label, pa.float32()),

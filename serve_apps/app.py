@@ -1,7 +1,7 @@
 """The Ray Serve application: replicas that score fragments by reference.
 
     app = build_app(settings.scoring)
-    handle = serve.run(app, name=APP_NAME, route_prefix=None)
+    handle = serve.run(app, name=settings.serve_app, route_prefix=None)
     scores = await handle.score_fragment.remote(FragmentRequest(uri, version, fragment_id))
 
 A scorer of your own goes into `SCORERS`, or is passed to `build_app`. There is no HTTP route: only
@@ -28,7 +28,6 @@ from serve_apps.fragment_scoring import (
 )
 from serve_apps.quality import QualityScorer
 
-APP_NAME = "frameloop-scorer"
 DEPLOYMENT_NAME = "scorer"
 ONGOING_REQUESTS_MAX = 2
 """Per replica: the one being scored, and the next, so that the thread never waits for a message."""

@@ -1,12 +1,5 @@
-"""What can be measured on one encoded frame: decoding at the scale that is enough, then numbers.
+"""What can be measured on one frame. No judgement here: `quality` turns the numbers into a score."""
 
-No judgement here: `quality` turns these numbers into a score. Everything but the step over the 8x8
-block grid is taken on a frame whose shorter side has 120 to 240 pixels, which a JPEG decoder gives
-for less than the full frame; small frames (Atari: 160x210) are taken as they are. A frame of
-640x480 shrunk to a half instead costs 1.5 ms where this costs 1.1, with all its metrics.
-"""
-
-import io
 from dataclasses import dataclass
 from math import hypot, sqrt
 from typing import cast
@@ -14,48 +7,14 @@ from typing import cast
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-Pixels = npt.NDArray[np.uint8]
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-"""Decoders that hostile bytes may reach: what ingest can be set to accept, no more."""
-PIXELS_MAX = 80_000_000
-"""Decoded pixels of one frame; under the number from which Pillow calls it a bomb."""
-SIDE_MIN = 16
-"""Pixels of the shorter side; below, there is no 8x8 block to measure noise on."""
-SIDE_MEASURED_MIN = 120
-"""The decoder may shrink a frame as long as its shorter side keeps this many pixels."""
-QUANTISATION_AT_50 = 57.625
-"""Mean of the luma table that the JPEG standard suggests, which libjpeg calls quality 50."""
+from serve_apps.frame_decode import Frame, Pixels
 
 BLOCK_STEP_MAX = 16
 """Levels; the largest step between pixels that may come from compression."""
 
-_COLOUR_BY_SHRINK = {
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    1: cv2.IMREAD_COLOR,
-}
-_JPEG_END, _JPEG_SCAN = b"\xff\xd9", b"\xff\xda"
 _SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0], np.float32)
 _NOISE_SCALE = float(np.sqrt(np.pi / 2) / 6)
-
-
-class DecodeError(ValueError):
-    """The bytes are no frame that can be measured. Stays in this package: an error on the row."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A decoded frame, `pixels` of shape (height, width, 3), blue-green-red, `shrink` times less
-    in each direction than the source."""
-
-    pixels: Pixels
-    shrink: int
-    quantisation: float
-    """Mean luma quantiser of a JPEG, 1.0 at quality 50; 0 where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,48 +42,6 @@ class FrameMetrics:
     blockiness: float
     """Step across the 8x8 grid beyond the largest step beside it, in the better direction; 0 where
     the frame was shrunk too much to tell."""
-
-
-def decode(data: bytes) -> Frame:
-    """The frame, shrunk while decoding as far as `SIDE_MEASURED_MIN` allows.
-
-    Raises `DecodeError`, whatever is wrong with the bytes.
-    """
-    # The image libraries answer hostile bytes with nearly any exception (struct.error, IndexError,
-    # SyntaxError, cv2.error, ...), and none of them may take the batch with it.
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as header:
-            width, height = header.size
-            is_jpeg, tables = header.format == "JPEG", getattr(header, "quantization", None)
-    except Exception as error:
-        raise DecodeError(f"no readable image header ({type(error).__name__})") from error
-    if min(width, height) < SIDE_MIN:
-        raise DecodeError(f"{width}x{height} is too small: {SIDE_MIN} pixels a side at least")
-    if width * height > PIXELS_MAX:
-        raise DecodeError(f"{width}x{height} is too large: {PIXELS_MAX} pixels at most")
-    if is_jpeg and _is_cut_off(data):
-        raise DecodeError("the JPEG is cut off")
-    shrink = next(
-        n for n in _COLOUR_BY_SHRINK if n == 1 or min(width, height) >= SIDE_MEASURED_MIN * n
-    )
-    flags = _COLOUR_BY_SHRINK[shrink] | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise DecodeError("the image data can't be decoded") from error
-    if pixels is None:
-        raise DecodeError("the image data can't be decoded")
-    quantisation = sum(tables[0]) / 64 / QUANTISATION_AT_50 if tables else 0.0
-    return Frame(cast(Pixels, pixels), shrink, quantisation)
-
-
-def _is_cut_off(jpeg: bytes) -> bool:
-    """Whether the end marker is missing: libjpeg would fill up the rest with grey, in silence.
-
-    An embedded thumbnail has an end marker of its own, so only one after the last scan's start
-    counts; the scan's data can't hold either marker.
-    """
-    return not jpeg.endswith(_JPEG_END) and jpeg.rfind(_JPEG_END) < jpeg.rfind(_JPEG_SCAN)
 
 
 def measure(frame: Frame) -> FrameMetrics:

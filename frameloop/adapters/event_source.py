@@ -39,6 +39,9 @@ class EventSource:
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=settings.session_timeout_ms // 3,
         )
+        # kafka-python 3.0.12 joins the group without waiting for the topic's metadata. As the leader
+        # it would then assign no partition to anybody, and at times never notice.
+        self._consumer.partitions_for_topic(self.topic)
         self._consumer.subscribe([self.topic], listener=self._rebalances)
 
     def poll(self, timeout_ms: int, paused: bool) -> Records:

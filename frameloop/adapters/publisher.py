@@ -60,7 +60,7 @@ class Publisher:
                     value=letter.model_dump_json().encode(),
                     headers=[("reason", letter.reason.value.encode())],
                 )
-            except Exception as error:  # noqa: BLE001: the client raises plain errors, too
+            except Exception as error:  # noqa: BLE001 - the client raises plain errors, too
                 self._failed(identity, error)
                 return
             future.add_callback(partial(self._acknowledged, identity))
@@ -71,7 +71,7 @@ class Publisher:
         value = notice.model_dump_json().encode()
         try:
             self._producer.send(self._commit_topic, value=value).add_errback(self._on_error)
-        except Exception as error:  # noqa: BLE001: see above
+        except Exception as error:  # noqa: BLE001 - see above
             self._on_error(error)
 
     def close(self, timeout_s: float) -> None:

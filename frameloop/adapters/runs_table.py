@@ -7,24 +7,23 @@ import pyarrow as pa
 
 from frameloop.core.training import RunRecord, RunStatus
 
-_SCHEMA = pa.schema(
-    {
-        "run_id": pa.string(),
-        "status": pa.string(),
-        "started_at_ms": pa.int64(),
-        "table_uri": pa.string(),
-        "table_version": pa.int64(),
-        "tag": pa.string(),
-        "row_filter": pa.string(),
-        "rows": pa.int64(),
-        "base_model": pa.string(),
-        "output_dir": pa.string(),
-        "ended_at_ms": pa.int64(),
-        "loss_final": pa.float64(),
-        "steps": pa.int64(),
-        "error": pa.string(),
-    }
-)
+_COLUMNS: dict[str, pa.DataType] = {
+    "run_id": pa.string(),
+    "status": pa.string(),
+    "started_at_ms": pa.int64(),
+    "table_uri": pa.string(),
+    "table_version": pa.int64(),
+    "tag": pa.string(),
+    "row_filter": pa.string(),
+    "rows": pa.int64(),
+    "base_model": pa.string(),
+    "output_dir": pa.string(),
+    "ended_at_ms": pa.int64(),
+    "loss_final": pa.float64(),
+    "steps": pa.int64(),
+    "error": pa.string(),
+}
+_SCHEMA = pa.schema(_COLUMNS)
 
 
 def save_run(uri: str, record: RunRecord) -> None:

@@ -91,10 +91,10 @@ def write_pictures(settings: Settings, folder: DemoFolder) -> list[Path]:
     dataset = lance.dataset(settings.table_uri)
     where = f"{ROWS_FILTER} AND {label} IS NOT NULL"
     ids = dataset.to_table(columns=["id", label], filter=where).sort_by(label)["id"].to_pylist()
-    shown = {*ids[:SHEET_FRAMES], *ids[-SHEET_FRAMES:]}
+    worst, best = ids[:SHEET_FRAMES], ids[::-1][:SHEET_FRAMES]
     sheet = folder.root / "contact-sheet.png"
     sheet.write_bytes(
-        make_contact_sheet(_tiles(dataset, label, shown), SHEET_FRAMES, "frameloop demo")
+        make_contact_sheet(_tiles(dataset, label, best), _tiles(dataset, label, worst))
     )
     pictures = [sheet]
     runs = load_runs(settings.runs_uri)
@@ -106,19 +106,13 @@ def write_pictures(settings: Settings, folder: DemoFolder) -> list[Path]:
     return pictures
 
 
-def _tiles(dataset: Any, label: str, ids: set[str]) -> list[Tile]:
-    quoted = ", ".join(f"'{each}'" for each in sorted(ids))
-    columns = ["image", label, "messages", "attributes"]
-    rows = dataset.to_table(columns=columns, filter=f"id IN ({quoted})").to_pylist()
-    return [
-        Tile(
-            row["image"],
-            row[label],
-            str(json.loads(row["attributes"]).get("game", "")),
-            row["messages"][-1]["content"],
-        )
-        for row in rows
-    ]
+def _tiles(dataset: Any, label: str, ids: list[str]) -> list[Tile]:
+    quoted = ", ".join(f"'{each}'" for each in ids)
+    rows = dataset.to_table(
+        columns=["id", "image", label, "messages"], filter=f"id IN ({quoted})"
+    ).to_pylist()
+    by_id = {row["id"]: row for row in rows}
+    return [(by_id[i]["image"], by_id[i][label], by_id[i]["messages"][-1]["content"]) for i in ids]
 
 
 def _percentiles(values: list[float]) -> dict[str, float | None]:

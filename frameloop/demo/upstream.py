@@ -43,7 +43,7 @@ class Upstream:
     def sent(self) -> tuple[int, dict[str, int], bool]:
         """Events sent so far, by kind, and whether that is all. Raises `FatalError` if it failed."""
         lines = _lines(self.progress_path)
-        last = lines[-1] if lines else {"events": 0, "counts": {}, "done": False}
+        last: dict[str, Any] = lines[-1] if lines else {"events": 0, "counts": {}, "done": False}
         status = self._children[-1].poll()
         if status:
             log = self.folder.logs / "game_stream.log"

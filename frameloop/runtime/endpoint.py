@@ -23,7 +23,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _QuietHandler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002: the base's name
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
         """A line for each scrape would drown the logs."""
 
 

@@ -14,11 +14,7 @@ SMALL_ACTOR_CPUS = 0.1
 
 
 def start_ray(settings: Settings, *, log_to_driver: bool = True) -> None:
-    """Join the cluster that is named, or start a local Ray.
-
-    Raises `SettingsError` if the cluster has fewer CPUs than the actors ask for: they would wait
-    for ever.
-    """
+    """Join the cluster that is named, or start a local Ray. Raises `SettingsError`."""
     # Under `uv run`, Ray would make an environment for each worker; they share ours.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     address = settings.ray.address or os.environ.get("RAY_ADDRESS")
@@ -45,6 +41,13 @@ def start_ray(settings: Settings, *, log_to_driver: bool = True) -> None:
             ray.init(address=address, **common)
         except ConnectionError as error:
             raise SettingsError(f"ray.address: {address} can't be reached: {error}") from None
+
+
+def check_resources(settings: Settings) -> None:
+    """Raises `SettingsError` if Ray has fewer CPUs than the actors ask for: they would wait for
+    ever.
+    """
+    needed = cpus_needed(settings)
     available = ray.cluster_resources().get("CPU", 0)
     if available < needed:
         raise SettingsError(

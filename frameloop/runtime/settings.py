@@ -183,7 +183,11 @@ class RaySettings(Section):
     )
     num_cpus: int | None = Field(None, ge=1, description="Of a local Ray; default: all.")
     object_store_mb: int = Field(256, ge=80, description="Of a local Ray.")
-    namespace: str = Field("frameloop", min_length=1, max_length=64)
+    namespace: str = Field(
+        "frameloop",
+        pattern=r"^[a-zA-Z0-9_-]{1,64}$",
+        description="Of the service's actors; services that share a cluster need one each.",
+    )
 
 
 class MetricsSettings(Section):
@@ -218,6 +222,11 @@ class Settings(BaseSettings):
     @property
     def runs_uri(self) -> str:
         return str(self.data_dir.resolve() / "runs.lance")
+
+    @property
+    def serve_app(self) -> str:
+        """Name of the Serve application: one Ray cluster may carry several services."""
+        return f"{self.ray.namespace}-scorer"
 
     @classmethod
     def settings_customise_sources(

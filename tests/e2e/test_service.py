@@ -1,0 +1,169 @@
+"""The running service: events in, rows and scores out, a model trained; actors killed on the way."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lance
+import pytest
+
+from frameloop.adapters.lance_table import count_rows, unlabelled_fragments
+from frameloop.adapters.runs_table import load_runs
+from frameloop.core.training import RunStatus
+from frameloop.runtime.settings import Settings
+from frameloop.service import Service
+from frameloop.status import collect_status
+from tests.accounts import Books, assert_each_event_once, read_books
+from tests.upstream import ImageServer, image_server, send_bad_events, send_pictures
+
+SECONDS_MAX = 120.0
+
+
+@pytest.fixture(scope="module")
+def images() -> Iterator[ImageServer]:
+    with image_server() as server:
+        yield server
+
+
+@pytest.fixture
+def start(ray_session: None, make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Service]]:
+    running: list[Service] = []
+
+    def start_service(**sections: Any) -> Service:
+        service = Service(make_settings(**sections))
+        running.append(service)
+        service.start()
+        return service
+
+    yield start_service
+    for service in running:
+        service.stop()
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + SECONDS_MAX
+    while not condition():
+        assert time.monotonic() < end, f"not within {SECONDS_MAX:g} s: {what}"
+        time.sleep(0.2)
+
+
+def books_of(settings: Settings) -> Books:
+    kafka = settings.kafka
+    return read_books(
+        kafka.bootstrap_servers, kafka.topic, kafka.dead_letter_topic, settings.table_uri
+    )
+
+
+def until_settled(settings: Settings) -> Books:
+    until(lambda: (b := books_of(settings)).settled >= len(b.sent) > 0, "every event settled")
+    return books_of(settings)
+
+
+def is_labelled(settings: Settings) -> bool:
+    return not unlabelled_fragments(lance.dataset(settings.table_uri), settings.scoring.label)
+
+
+def test_every_event_becomes_one_row_or_one_dead_letter_and_every_row_a_score(
+    start: Callable[..., Service], images: ImageServer
+) -> None:
+    service = start()
+    settings = service.settings
+    send_pictures(settings.kafka, images, 0, 100)
+    bad = send_bad_events(settings.kafka, images)
+    books = until_settled(settings)
+    assert_each_event_once(books)
+    assert (len(books.rows), len(books.letters)) == (100, bad)
+    assert books.reasons == {
+        "http_client_error": 1,
+        "image_not_recognised": 1,
+        "image_damaged": 1,
+        "url_not_allowed": 1,
+        "event_not_valid": 1,
+    }
+    until(lambda: is_labelled(settings), "every row scored")
+    dataset = lance.dataset(settings.table_uri)
+    assert count_rows(dataset, "score1 between 0 and 100 and score1_scorer like 'quality/%'") == 100
+    row = dataset.to_table(filter="event_id = 'event-7'").to_pylist()[0]
+    assert row["image"] == images.pictures[7]
+    assert [m["role"] for m in row["messages"]] == ["user", "assistant"]
+    status = collect_status(settings)
+    assert sum(status["kafka"]["lag"].values()) == 0
+    assert status["kafka"]["dead_letters"] == bad
+    assert status["table"]["unlabelled_rows"] == 0
+
+
+@pytest.mark.parametrize("victim", ["ingest-0", "table-keeper", "scoring-0"])
+def test_a_killed_actor_starts_again_and_nothing_is_lost_or_doubled(
+    victim: str, start: Callable[..., Service], images: ImageServer
+) -> None:
+    service = start()
+    settings = service.settings
+    send_pictures(settings.kafka, images, 0, 60)
+    until(lambda: len(books_of(settings).rows) > 0, "the first row")
+    pid = service.status()[victim]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    send_pictures(settings.kafka, images, 60, 120)
+    assert_each_event_once(until_settled(settings))
+    until(lambda: is_labelled(settings), "every row scored")
+    until(lambda: service.status().get(victim, {}).get("pid", pid) != pid, f"{victim} at work again")
+    service.check()
+
+
+def test_a_service_started_again_goes_on_where_the_table_stands(
+    start: Callable[..., Service], images: ImageServer
+) -> None:
+    first = start()
+    settings = first.settings
+    send_pictures(settings.kafka, images, 0, 40)
+    until_settled(settings)
+    first.stop()
+    send_pictures(settings.kafka, images, 40, 80)
+    second = Service(settings)
+    try:
+        second.start()
+        books = until_settled(settings)
+    finally:
+        second.stop()
+    assert_each_event_once(books)
+    assert len(books.rows) == 80
+
+
+def test_enough_scored_rows_start_a_real_training_run_that_is_recorded(
+    start: Callable[..., Service], images: ImageServer, tiny_model: Path
+) -> None:
+    repo = Path(__file__).resolve().parents[2]
+    training = {
+        "enabled": True,
+        "environment": repo / ".venv-training",
+        "base_model": str(tiny_model),
+        "min_new_rows": 24,
+        "score_min": 1,
+        "llamafactory": {
+            "image_max_pixels": 3136,
+            "image_min_pixels": 784,
+            "cutoff_len": 128,
+            "per_device_train_batch_size": 8,
+            "gradient_accumulation_steps": 1,
+            "logging_steps": 1,
+        },
+    }
+    service = start(training=training)
+    settings = service.settings
+    send_pictures(settings.kafka, images, 0, 32)
+    until(lambda: bool(load_runs(settings.runs_uri)), "a run")
+    (tag,) = lance.dataset(settings.table_uri).tags.list()
+    assert tag == load_runs(settings.runs_uri)[0].run_id
+    send_pictures(settings.kafka, images, 32, 40)
+    until(lambda: load_runs(settings.runs_uri)[0].status is not RunStatus.RUNNING, "the run's end")
+    run = load_runs(settings.runs_uri)[0]
+    assert run.error is None
+    assert run.status is RunStatus.SUCCEEDED
+    assert run.loss_final is not None
+    assert run.rows >= 24
+    assert (Path(run.output_dir) / "model" / "adapter_model.safetensors").exists()
+    pinned = lance.dataset(settings.table_uri, version=run.table_version)
+    assert pinned.count_rows(run.row_filter) == run.rows
+    assert not lance.dataset(settings.table_uri).tags.list()
