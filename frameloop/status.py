@@ -17,6 +17,8 @@ from frameloop.core.ledger import Ledger
 from frameloop.runtime.settings import KafkaSettings, Settings
 
 RUNS_SHOWN = 5
+ANSWER_MS_MAX = 5_000
+"""Somebody waits in front of the screen."""
 
 
 def collect_status(settings: Settings) -> dict[str, Any]:
@@ -57,6 +59,8 @@ def _table_status(settings: Settings) -> tuple[dict[str, Any], Ledger]:
 
 def _kafka_status(settings: KafkaSettings, ledger: Ledger) -> dict[str, Any]:
     named: dict[str, Any] = {"bootstrap_servers": settings.bootstrap_servers}
+    quick = min(settings.request_timeout_ms, ANSWER_MS_MAX)
+    settings = settings.model_copy(update={"request_timeout_ms": quick})
     try:
         topic_id = topic_id_of(settings, settings.topic)
         consumer = KafkaConsumer(**client_config(settings), enable_auto_commit=False)

@@ -225,7 +225,6 @@ def _producer_config(settings: KafkaSettings) -> dict[str, Any]:
         "linger_ms": LINGER_MS,
         "batch_size": BATCH_BYTES,
         "max_block_ms": settings.request_timeout_ms,
-        "bootstrap_timeout_ms": settings.request_timeout_ms,
         # A broker that restarts takes longer than one request may.
         "delivery_timeout_ms": max(DELIVERY_TIMEOUT_MS, 2 * settings.request_timeout_ms),
     }

@@ -41,6 +41,7 @@ def rows(first: int, following: int, partition: int = 0) -> pa.Table:
         "partition": [partition] * count,
         "offset": list(range(first, following)),
         "image": [b"image"] * count,
+        "format": ["JPEG"] * count,
     }
     schema = row_schema()
     columns = [

@@ -25,6 +25,7 @@ def client_config(settings: KafkaSettings) -> dict[str, Any]:
     config = ClientConfig(
         bootstrap_servers=[s.strip() for s in settings.bootstrap_servers.split(",") if s.strip()],
         request_timeout_ms=settings.request_timeout_ms,
+        bootstrap_timeout_ms=settings.request_timeout_ms,
         security_protocol=settings.security_protocol,
     )
     if settings.security_protocol.startswith("SASL"):

@@ -29,7 +29,9 @@ def images() -> Iterator[ImageServer]:
 
 
 @pytest.fixture
-def start(ray_session: None, make_settings: Callable[..., Settings]) -> Iterator[Callable[..., Service]]:
+def start(
+    ray_session: None, make_settings: Callable[..., Settings]
+) -> Iterator[Callable[..., Service]]:
     running: list[Service] = []
 
     def start_service(**sections: Any) -> Service:
@@ -108,7 +110,9 @@ def test_a_killed_actor_starts_again_and_nothing_is_lost_or_doubled(
     send_pictures(settings.kafka, images, 60, 120)
     assert_each_event_once(until_settled(settings))
     until(lambda: is_labelled(settings), "every row scored")
-    until(lambda: service.status().get(victim, {}).get("pid", pid) != pid, f"{victim} at work again")
+    until(
+        lambda: service.status().get(victim, {}).get("pid", pid) != pid, f"{victim} at work again"
+    )
     service.check()
 
 

@@ -41,7 +41,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def _differs(source: Path, installed: Path) -> bool:
     names = [path.relative_to(source) for path in source.rglob("*.py")]
     return any(
-        not (installed / name).is_file() or not filecmp.cmp(source / name, installed / name, shallow=False)
+        not (installed / name).is_file()
+        or not filecmp.cmp(source / name, installed / name, shallow=False)
         for name in names
     )
 

@@ -26,7 +26,12 @@ ROWS = pa.schema(
     ]
 )
 LEDGER = pa.field("ledger", pa.large_string())
-TAGS = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
+TAGS = {
+    "role_tag": "role",
+    "content_tag": "content",
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+}
 
 
 def encoded_image(index: int) -> bytes:
@@ -54,13 +59,19 @@ def row(index: int) -> dict[str, Any]:
     }
 
 
-def write_table(path: Path, rows: list[dict[str, Any]], rows_per_file: int = 10, ledger: bool = False) -> str:
+def write_table(
+    path: Path, rows: list[dict[str, Any]], rows_per_file: int = 10, ledger: bool = False
+) -> str:
     """A table as the service writes it: the ledger row is a fragment without the other columns."""
-    lance.write_dataset(pa.Table.from_pylist(rows, schema=ROWS), str(path), max_rows_per_file=rows_per_file)
+    lance.write_dataset(
+        pa.Table.from_pylist(rows, schema=ROWS), str(path), max_rows_per_file=rows_per_file
+    )
     if ledger:
         schema = pa.schema([ROWS.field("id"), LEDGER])
         lance.dataset(str(path)).add_columns(LEDGER)
-        ledger_row = pa.Table.from_pylist([{"id": "frameloop:ledger", "ledger": "{}"}], schema=schema)
+        ledger_row = pa.Table.from_pylist(
+            [{"id": "frameloop:ledger", "ledger": "{}"}], schema=schema
+        )
         lance.write_dataset(ledger_row, str(path), mode="append")
     return str(path)
 

@@ -32,7 +32,9 @@ class CountingTable:
         return self.table.take(rows, columns=columns)
 
 
-def test_a_batch_is_one_read_of_exact_bytes(source: ImageColumn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_is_one_read_of_exact_bytes(
+    source: ImageColumn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counting = CountingTable(lance.dataset(source.uri, version=1))
     monkeypatch.setattr(fetch, "_open", lambda _: counting)
     order = [7, 0, 11, 7, 3]
@@ -66,7 +68,9 @@ def test_a_replaced_table_is_noticed(source: ImageColumn) -> None:
         fetch.fetch_images([reference(other, 0)])
 
 
-def test_handles_belong_to_one_process(source: ImageColumn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_handles_belong_to_one_process(
+    source: ImageColumn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fetch.fetch_images([reference(source, 0)])
     opened: list[ImageColumn] = []
     open_before = fetch._open

@@ -15,7 +15,9 @@ from llamafactory_lance.errors import UnsupportedError
 
 def python(code: str, **env: str) -> str:
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env={**os.environ, **env}, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 
@@ -53,7 +55,9 @@ def test_an_unknown_release_works_and_refuses_lance_entries_only(
     patches.apply_patch("loader", module)
     assert module.get_dataset is get_dataset
     assert module.get_dataset_list(["text"], lance_info) == ["stock", (["text"], lance_info)]
-    with pytest.raises(UnsupportedError, match=r"supported with LLaMA-Factory 0\.9\.5; this is 0\.9\.9"):
+    with pytest.raises(
+        UnsupportedError, match=r"supported with LLaMA-Factory 0\.9\.5; this is 0\.9\.9"
+    ):
         module.get_dataset_list(["text", "shots"], lance_info)
 
 

@@ -8,7 +8,9 @@ import pytest
 from llamafactory_lance.errors import SettingsError
 from llamafactory_lance.reference import ImageColumn, ImageReference
 
-REFERENCE = str(ImageReference(ImageColumn("/nowhere/t.lance", 1, "0123456789ab", "image"), 0, 112, 112))
+REFERENCE = str(
+    ImageReference(ImageColumn("/nowhere/t.lance", 1, "0123456789ab", "image"), 0, 112, 112)
+)
 IMAGE_TOKENS = 16  # 112 x 112 pixels, 28 x 28 to a token
 
 
@@ -45,7 +47,8 @@ def test_an_image_becomes_tokens_that_carry_no_loss(parts: dict[str, Any]) -> No
         ["<|image_pad|>", "<|vision_start|>", "<|vision_end|>"]
     )
     tokens, labels = out["input_ids"][0], out["labels"][0]
-    assert tokens.count(image) == IMAGE_TOKENS and tokens.count(start) == tokens.count(end) == 1
+    assert tokens.count(image) == IMAGE_TOKENS
+    assert tokens.count(start) == tokens.count(end) == 1
     assert [t for t, label in zip(tokens, labels, strict=True) if label == -100] == [
         start,
         *[image] * IMAGE_TOKENS,
@@ -90,7 +93,9 @@ def test_the_trainer_of_an_image_run_gets_the_collator_that_knows_images(
     from llamafactory_lance.patches import pt_workflow
 
     made: list[dict[str, Any]] = []
-    module = SimpleNamespace(CustomTrainer=type("T", (), {"__init__": lambda self, **kw: made.append(kw)}))
+    module = SimpleNamespace(
+        CustomTrainer=type("T", (), {"__init__": lambda self, **kw: made.append(kw)})
+    )
     pt_workflow.apply(module)
     given = {"model": None, "tokenizer": parts["tokenizer"], "processor": parts["processor"]}
     module.CustomTrainer(data_collator="stock", **given)

@@ -8,7 +8,8 @@ from llamafactory_lance.reference import ImageColumn, ImageReference, is_referen
 
 
 @pytest.mark.parametrize(
-    "uri", ["/data/shots.lance", "s3://bucket/a b/shots.lance", "/odd/?version=9&row=1#ü/shots.lance"]
+    "uri",
+    ["/data/shots.lance", "s3://bucket/a b/shots.lance", "/odd/?version=9&row=1#ü/shots.lance"],
 )
 @pytest.mark.parametrize("column", ["image", "weird &=? column"])
 def test_reference_round_trip(uri: str, column: str) -> None:
@@ -35,5 +36,6 @@ def test_paths_and_bytes_are_no_references() -> None:
 
 def test_errors_survive_pickling_and_are_known_by_name() -> None:
     error = pickle.loads(pickle.dumps(TableError("gone")))
-    assert type(error) is TableError and str(error) == "gone"
+    assert type(error) is TableError
+    assert str(error) == "gone"
     assert BY_NAME["TableError"] is TableError

@@ -32,7 +32,9 @@ def test_rank_0_chooses_and_the_rank_beside_it_reads_the_same_although_the_table
 
     uri = tables.write_table(tmp_path / "t.lance", [tables.row(i) for i in range(3)])
     wire: list[Any] = []
-    monkeypatch.setattr(torch.distributed, "broadcast_object_list", lambda box, src: wire.append(box[0]))
+    monkeypatch.setattr(
+        torch.distributed, "broadcast_object_list", lambda box, src: wire.append(box[0])
+    )
     run.begin([spec_for(uri)], data_args(), training_args(world_size=2), str(tmp_path))
     lance.write_dataset(lance.dataset(uri).to_table(), uri, mode="append")
 
@@ -47,7 +49,9 @@ def test_rank_0_chooses_and_the_rank_beside_it_reads_the_same_although_the_table
     assert len(run.load(spec_for(uri), False, str(tmp_path / "other node"))) == 3
 
 
-def test_an_error_of_rank_0_is_raised_on_every_rank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_rank_0_is_raised_on_every_rank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch.distributed
 
     def receive(box: list[Any], src: int) -> None:
@@ -56,7 +60,10 @@ def test_an_error_of_rank_0_is_raised_on_every_rank(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(torch.distributed, "broadcast_object_list", receive)
     with pytest.raises(TableError, match="no such table"):
         run.begin(
-            [spec_for("none")], data_args(), training_args(world_size=2, process_index=1), str(tmp_path)
+            [spec_for("none")],
+            data_args(),
+            training_args(world_size=2, process_index=1),
+            str(tmp_path),
         )
 
 
@@ -76,7 +83,9 @@ def test_a_dataset_hashes_by_version_spec_and_package(
 
 
 @pytest.mark.parametrize(("limit", "shards"), [(None, 3), (2, 1)])
-def test_a_limit_holds_for_a_stream_of_many_fragments(tmp_path: Path, limit: int | None, shards: int) -> None:
+def test_a_limit_holds_for_a_stream_of_many_fragments(
+    tmp_path: Path, limit: int | None, shards: int
+) -> None:
     uri = tables.write_table(tmp_path / "t.lance", [tables.row(i) for i in range(6)], 2)
     spec = spec_for(uri, limit=limit)
     begin_args = training_args(dataloader_num_workers=3)
@@ -93,7 +102,9 @@ def template(plugin: str) -> Any:
 def test_streaming_images_needs_dispatch_batches_false() -> None:
     streaming = data_args(streaming=True)
     with pytest.raises(SettingsError, match=r"accelerator_config: \{dispatch_batches: false\}"):
-        settings.check([spec_for("u")], "sft", template("Qwen2VLPlugin"), streaming, training_args())
+        settings.check(
+            [spec_for("u")], "sft", template("Qwen2VLPlugin"), streaming, training_args()
+        )
     fine = training_args(accelerator_config=SimpleNamespace(dispatch_batches=False))
     settings.check([spec_for("u")], "sft", template("Qwen2VLPlugin"), streaming, fine)
     text = spec_for("u", columns=("messages",), image_column=None)

@@ -40,7 +40,9 @@ def answers(rows: list[dict[str, Any]]) -> list[str]:
 
 @pytest.fixture
 def uri(tmp_path: Path) -> str:
-    return tables.write_table(tmp_path / "t.lance", [tables.row(i) for i in range(12)], 5, ledger=True)
+    return tables.write_table(
+        tmp_path / "t.lance", [tables.row(i) for i in range(12)], 5, ledger=True
+    )
 
 
 def test_rows_come_in_table_order_without_the_ledger_row(uri: str) -> None:
@@ -56,7 +58,9 @@ def test_a_filter_and_a_limit_count_rows_that_are_kept(uri: str) -> None:
 
 
 @pytest.mark.parametrize("sized", [True, False])
-def test_rows_without_messages_or_image_are_left_out_and_counted(tmp_path: Path, sized: bool) -> None:
+def test_rows_without_messages_or_image_are_left_out_and_counted(
+    tmp_path: Path, sized: bool
+) -> None:
     changes = {2: {"image": None}, 5: {"messages": None}, 9: {"image": None, "messages": None}}
     rows = [{**tables.row(i), **changes.get(i, {})} for i in range(12)]
     if not sized:
@@ -87,13 +91,17 @@ def test_rows_are_found_after_deletions(uri: str) -> None:
 
     images = fetch_images([one["image"][0] for one in rows])
     assert answers(rows) == ["3", "4", "5", "6", "8", "9", "10", "11"]
-    assert [images[one["image"][0]] for one in rows] == [tables.encoded_image(int(i)) for i in answers(rows)]
+    assert [images[one["image"][0]] for one in rows] == [
+        tables.encoded_image(int(i)) for i in answers(rows)
+    ]
 
 
 def test_a_tag_pins_what_it_tags(uri: str) -> None:
     lance.dataset(uri).tags.create("run-1", lance.dataset(uri).version)
     tables_version = lance.dataset(uri).version
-    lance.write_dataset(pa.Table.from_pylist([tables.row(50)], schema=tables.ROWS), uri, mode="append")
+    lance.write_dataset(
+        pa.Table.from_pylist([tables.row(50)], schema=tables.ROWS), uri, mode="append"
+    )
     assert scanned(spec_for(uri, tag="run-1"))[1].rows == 12
     assert scanned(spec_for(uri, version=tables_version))[1].rows == 12
     assert scanned(spec_for(uri))[1].rows == 13
@@ -108,19 +116,35 @@ def test_text_without_images_reads_no_image_column(uri: str) -> None:
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"version": 99}, TableError, "has no version 99; latest version: 3, tags: none; a clean-up deletes"),
+        (
+            {"version": 99},
+            TableError,
+            "has no version 99; latest version: 3, tags: none; a clean-up deletes",
+        ),
         ({"tag": "run-9"}, TableError, "has no tag run-9; latest version: 3"),
         ({"filter": "nope > 3"}, TableError, "bad filter 'nope > 3'"),
         ({"filter": "score1 >>= 3"}, TableError, "bad filter 'score1 >>= 3'"),
         ({"filter": "score1 > 1000"}, TableError, "no rows that match 'score1 > 1000'"),
-        ({"filter": "id = 'frameloop:ledger'"}, TableError, "1 left out because 'messages' is null"),
-        ({"columns": ("messages", "image", "nope")}, TableError, "no column 'nope'; it has id, image, width"),
+        (
+            {"filter": "id = 'frameloop:ledger'"},
+            TableError,
+            "1 left out because 'messages' is null",
+        ),
+        (
+            {"columns": ("messages", "image", "nope")},
+            TableError,
+            "no column 'nope'; it has id, image, width",
+        ),
         (
             {"message_fields": ("from", "value")},
             EntryError,
             "no field 'from', 'value' but ['role', 'content']",
         ),
-        ({"columns": ("messages", "id"), "image_column": "id"}, EntryError, "'id' is of type string"),
+        (
+            {"columns": ("messages", "id"), "image_column": "id"},
+            EntryError,
+            "'id' is of type string",
+        ),
     ],
 )
 def test_errors_say_what_is_there(
@@ -145,7 +169,9 @@ def test_bytes_that_are_no_image_are_named(tmp_path: Path) -> None:
         scanned(spec_for(uri))
 
 
-def test_a_prepared_folder_is_used_again_and_a_new_table_is_not_taken_for_it(tmp_path: Path) -> None:
+def test_a_prepared_folder_is_used_again_and_a_new_table_is_not_taken_for_it(
+    tmp_path: Path,
+) -> None:
     uri, cache = str(tmp_path / "t.lance"), tmp_path / "cache"
     tables.write_table(tmp_path / "t.lance", [tables.row(1)])
     first = prepare(spec_for(uri), None, cache)

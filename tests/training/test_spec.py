@@ -55,7 +55,8 @@ def test_options_reach_the_spec_and_survive_the_pipe() -> None:
 def test_wrong_options_are_named(options: dict[str, Any], words: str) -> None:
     with pytest.raises(EntryError) as error:
         spec_of(tables.entry("shots.lance", **options))
-    assert words in str(error.value) and "'shots'" in str(error.value)
+    assert words in str(error.value)
+    assert "'shots'" in str(error.value)
 
 
 @pytest.mark.parametrize("key", ["subset", "folder", "split", "hf_hub_url"])

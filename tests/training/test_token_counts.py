@@ -27,7 +27,9 @@ def sizes(count: int) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("name", ["qwen2_vl", "qwen3_vl"])
 @pytest.mark.parametrize(("pixels_min", "pixels_max"), [(784, 12544), (32 * 32, 768 * 768)])
-def test_counts_equal_the_ordinary_route(name: str, pixels_min: int, pixels_max: int, processor: Any) -> None:
+def test_counts_equal_the_ordinary_route(
+    name: str, pixels_min: int, pixels_max: int, processor: Any
+) -> None:
     from llamafactory.data.mm_plugin import get_mm_plugin
 
     plugin = get_mm_plugin(name, image_token="<|image_pad|>", video_token="<|video_pad|>")

@@ -21,8 +21,17 @@ def environment(work: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def reports(work: Path, data_dir: Path, model_dir: Path) -> dict[str, dict[str, Any]]:
-    command = [sys.executable, str(HERE / "loader_run.py"), str(data_dir), str(model_dir), "table", "files"]
-    done = subprocess.run(command, env=environment(work), capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        str(HERE / "loader_run.py"),
+        str(data_dir),
+        str(model_dir),
+        "table",
+        "files",
+    ]
+    done = subprocess.run(
+        command, env=environment(work), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(json.loads(done.stdout.rstrip().rpartition("\n")[2]))
 
@@ -32,7 +41,9 @@ def test_batches_are_equal_tensor_for_tensor(reports: dict[str, dict[str, Any]])
     assert reports["table"]["checksums"] == reports["files"]["checksums"]
 
 
-def test_the_trainer_never_uses_lance_before_it_forks_its_workers(reports: dict[str, dict[str, Any]]) -> None:
+def test_the_trainer_never_uses_lance_before_it_forks_its_workers(
+    reports: dict[str, dict[str, Any]],
+) -> None:
     """Tokenization, in forked processes too, has ended; the workers were forked twice."""
     assert not reports["table"]["lance_before"]
     assert not reports["table"]["lance_after"]
@@ -65,7 +76,9 @@ def losses(work: Path, data_dir: Path, model_dir: Path, dataset: str) -> list[fl
     path.write_text(json.dumps(settings))
     config = path.rename(path.with_suffix(".yaml"))  # JSON is YAML
     command = ["llamafactory-cli", "train", str(config)]
-    done = subprocess.run(command, env=environment(work), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment(work), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = (out_dir / "trainer_log.jsonl").read_text().splitlines()
     return [line["loss"] for line in map(json.loads, lines) if "loss" in line]

@@ -179,5 +179,6 @@ def test_plaintext_needs_no_credentials() -> None:
     assert client_config(KafkaSettings()) == {
         "bootstrap_servers": ["127.0.0.1:9092"],
         "request_timeout_ms": 15_000,
+        "bootstrap_timeout_ms": 15_000,
         "security_protocol": "PLAINTEXT",
     }
