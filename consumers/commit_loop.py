@@ -13,9 +13,11 @@ import lance
 
 from frameloop.adapters import lance_table
 from frameloop.core.batch import CommitReceipt, CommitRequest, LabelRequest
-from frameloop.core.commit_plan import CommitPlan, plan_commit
+from frameloop.core.commit_plan import CommitPlan, TableState, plan_commit
 from frameloop.core.errors import Conflict, Fenced, FrameloopError, TransientError
 from frameloop.core.ledger import Ledger
+from frameloop.core.row_ids import RowIds
+from frameloop.runtime.faults import reach
 from schemas.commit import CommitNotice, CommittedRange
 from schemas.dead_letter import LetterIdentity
 
@@ -43,6 +45,7 @@ class CommitLoop:
     clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     new_id: Callable[[], str] = lambda: uuid.uuid4().hex
     ledger: Ledger = field(init=False)
+    row_ids: RowIds = field(init=False, repr=False)
     _dataset: lance.LanceDataset = field(init=False, repr=False)
     _ledger_fragment: int = field(init=False, repr=False)
     _epoch: int = field(init=False)
@@ -67,6 +70,9 @@ class CommitLoop:
             except Conflict:
                 continue
             self._epoch = ledger.epoch
+            self.row_ids = RowIds()
+            for packed in lance_table.read_row_ids(self._dataset):
+                self.row_ids.add(packed)
             return
         raise TransientError(f"{self.uri}: could not take over, other writers are too busy")
 
@@ -76,15 +82,16 @@ class CommitLoop:
         """Commit what can be committed of `requests`, at once and atomically.
 
         A request without an answer in the result belongs into a later step. Raises `Fenced` if a
-        newer keeper is at work and `TransientError` if the storage failed; nothing is then known to
-        be committed, and the same requests may be passed again: what did get in is found by its id.
+        newer keeper is at work and `TransientError` if the storage failed and the commit is not in
+        the table; the same requests may then be passed again.
         """
         for _ in range(COMMIT_ATTEMPTS_MAX):
             self._check_epoch()
             base = self.ledger.without_letters(published)
             touched = {r.fragment_id for r in requests if isinstance(r, LabelRequest)}
             fragments = lance_table.fragments_by_id(self._dataset, touched)
-            plan = plan_commit(base, requests, fragments, outbox_max=self.outbox_max)
+            table = TableState(base, fragments, self.row_ids)
+            plan = plan_commit(table, requests, outbox_max=self.outbox_max)
             if plan.refused and self._dataset.latest_version != self._dataset.version:
                 self._reload()  # a refusal must rest on the table as it is now
                 continue
@@ -93,9 +100,6 @@ class CommitLoop:
             except Conflict:
                 self._reload()
                 continue
-            except TransientError:
-                self._reload()  # it may have got in: the batches' ids in the ledger tell
-                raise
             return StepResult(self._answers(plan, notice), notice)
         raise TransientError(f"{self.uri}: no commit came through, other writers are too busy")
 
@@ -107,14 +111,23 @@ class CommitLoop:
 
     def _apply(self, plan: CommitPlan) -> CommitNotice:
         ledger = plan.ledger.stamped(self.new_id())
-        self._commit(
-            lance_table.Changes(
-                ledger,
-                new_fragments=[text for batch in plan.appends for text in batch.fragments],
-                updated_fragments=[label.updated for label in plan.labels],
-                fields=frozenset(f for label in plan.labels for f in label.fields),
-            )
+        changes = lance_table.Changes(
+            ledger,
+            new_fragments=[text for batch in plan.appends for text in batch.fragments],
+            updated_fragments=[label.updated for label in plan.labels],
+            fields=frozenset(f for label in plan.labels for f in label.fields),
         )
+        reach("keeper.before_commit")
+        try:
+            self._commit(changes)
+            reach("keeper.committed")
+        except TransientError:
+            # The outcome is unknown: before anything is tried again, look for our own id.
+            self._reload()
+            if self.ledger.commit_id != ledger.commit_id:
+                raise
+        for batch in plan.appends:
+            self.row_ids.add(batch.ids)
         labelled: dict[str, list[int]] = {}
         for label in plan.labels:
             labelled.setdefault(label.label, []).append(label.fragment_id)

@@ -22,10 +22,20 @@ from frameloop.adapters import lance_table
 from frameloop.adapters.event_source import EventSource
 from frameloop.adapters.fetch import ImageFetcher
 from frameloop.core.batch import AppendRequest, TopicPartition
-from frameloop.core.errors import BackPressure, FatalError, Fenced, StaleBatch, TransientError
+from frameloop.core.errors import (
+    BackPressure,
+    Conflict,
+    DuplicateRows,
+    FatalError,
+    Fenced,
+    StaleBatch,
+    TransientError,
+)
 from frameloop.core.event_row import RawRecord
 from frameloop.core.micro_batch import BatchLimits, Cut, MicroBatcher, Slot
+from frameloop.core.row_ids import pack_ids
 from frameloop.runtime import metrics
+from frameloop.runtime.faults import reach
 from frameloop.runtime.logs import configure_logging
 from frameloop.runtime.settings import Settings
 from schemas.table import row_schema
@@ -34,7 +44,7 @@ log = logging.getLogger(__name__)
 
 POLL_MS = 50
 RETRY_SECONDS = 0.5
-LAG_INTERVAL_SECONDS = 5.0
+WATCH_SECONDS = 5.0
 
 Refused = list[TopicPartition]
 """Partitions of a batch that did not start where the table stands."""
@@ -56,6 +66,7 @@ class IngestActor:
         self._commit: asyncio.Task[Refused] | None = None
         self._committed_rows = 0
         self._committed_letters = 0
+        self._duplicates = 0
         self._stopping = asyncio.Event()
         _server, self._metrics_port = metrics.serve_metrics(settings.metrics.host)
 
@@ -80,12 +91,14 @@ class IngestActor:
         )
         async with ImageFetcher(settings.fetch) as fetcher:
             self._resolver = Resolver(fetcher, settings.fetch)
-            lag = asyncio.create_task(self._watch_lag())
+            watch = asyncio.create_task(self._watch_topic())
             try:
                 while not self._stopping.is_set():
                     await self._turn()
+                    if watch.done():
+                        watch.result()
             finally:
-                lag.cancel()
+                watch.cancel()
                 for task in self._tasks:
                     task.cancel()
                 await self._in_kafka_thread(self._source.close)
@@ -102,6 +115,7 @@ class IngestActor:
             "bytes_held": self._batcher.bytes_held,
             "committed_rows": self._committed_rows,
             "committed_letters": self._committed_letters,
+            "duplicates": self._duplicates,
             "partitions": sorted(at.partition for at in self._batcher.positions()),
             "resident_bytes_max": metrics.resident_bytes_max(),
         }
@@ -149,6 +163,7 @@ class IngestActor:
 
     async def _resolve(self, slot: Slot, record: RawRecord) -> None:
         outcome = await self._resolver.resolve(record)
+        reach("ingest.fetched")
         self._batcher.finish(slot, outcome, time.monotonic())
 
     def _resolved(self, task: asyncio.Task[None]) -> None:
@@ -160,23 +175,35 @@ class IngestActor:
 
     async def _hand_over(self, cut: Cut) -> Refused:
         """Write the data files and have them committed; returns what has to be read again."""
-        rows = _to_table(cut)
         batch_id = uuid.uuid4().hex
-        fragments = await self._write(rows) if cut.rows else ()
-        request = AppendRequest(batch_id, cut.ranges, fragments, len(cut.rows), cut.dead_letters)
-        try:
-            await self._ask_to_commit(request)
-        except StaleBatch as error:
-            log.warning("%s; reading again from there", error)
-            metrics.BATCHES_REFUSED.inc()
-            return [part.at for part in cut.ranges]
+        while True:
+            try:
+                await self._ask_to_commit(await self._written(batch_id, cut))
+                break
+            except DuplicateRows as error:
+                log.info("%s; leaving them out", error)
+                metrics.EVENTS.labels("duplicate").inc(len(error.places))
+                self._duplicates += len(error.places)
+                cut = cut.without_rows(error.places)
+            except StaleBatch as error:
+                log.warning("%s; reading again from there", error)
+                metrics.BATCHES_REFUSED.inc()
+                return [part.at for part in cut.ranges]
         self._committed_rows += len(cut.rows)
         self._committed_letters += len(cut.dead_letters)
         metrics.BATCH_ROWS.observe(len(cut.rows))
         metrics.BATCH_BYTES.observe(cut.size)
+        reach("ingest.before_hint")
         hints = {part.at: part.offset_next for part in cut.ranges}
         await self._in_kafka_thread(self._source.commit_hint, hints)
         return []
+
+    async def _written(self, batch_id: str, cut: Cut) -> AppendRequest:
+        fragments = await self._write(_to_table(cut)) if cut.rows else ()
+        reach("ingest.written")
+        ids = pack_ids([row.values["id"] for row in cut.rows])
+        rows = len(cut.rows)
+        return AppendRequest(batch_id, cut.ranges, fragments, rows, cut.dead_letters, ids)
 
     async def _write(self, rows: pa.Table) -> tuple[str, ...]:
         """Until the storage takes it: a full disk holds the batch, and polling pauses behind it."""
@@ -226,9 +253,17 @@ class IngestActor:
                 log.warning("the keeper did not answer (%s); asking again", type(error).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _watch_lag(self) -> None:
+    async def _watch_topic(self) -> None:
+        """Show the lag, and notice a topic that was deleted and made anew under the same name.
+
+        Its offsets start again: at the old positions its events would be passed over in silence.
+        """
         while True:
-            await asyncio.sleep(LAG_INTERVAL_SECONDS)
+            await asyncio.sleep(WATCH_SECONDS)
+            if await self._in_kafka_thread(self._source.topic_was_made_anew):
+                raise Conflict(
+                    f"topic {self._source.topic} was made anew; reading it from its start"
+                )
             positions = self._batcher.positions()
             if positions:
                 lag = await self._in_kafka_thread(self._source.lag, positions)

@@ -24,6 +24,7 @@ from frameloop.adapters.publisher import Publisher
 from frameloop.core.batch import CommitReceipt, CommitRequest
 from frameloop.core.errors import BackPressure, Conflict, Fenced, TransientError
 from frameloop.runtime import metrics
+from frameloop.runtime.faults import reach
 from frameloop.runtime.logs import configure_logging
 from frameloop.runtime.settings import Settings
 
@@ -157,6 +158,7 @@ class TableKeeper:
             self._publisher.forget(published)
             metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
             metrics.COMMIT_REQUESTS.observe(len(group))
+            reach("keeper.answered")
             await asyncio.to_thread(self._publisher.send_notice, result.notice)
             self._show_table()
 

@@ -26,6 +26,7 @@ from frameloop.adapters.notices import NoticeWatcher
 from frameloop.core.batch import LabelRequest
 from frameloop.core.errors import BackPressure, Conflict, TransientError
 from frameloop.runtime import metrics
+from frameloop.runtime.faults import reach
 from frameloop.runtime.logs import configure_logging
 from frameloop.runtime.settings import Settings
 from schemas.table import label_fields
@@ -129,6 +130,7 @@ class ScoringConsumer:
             scores: FragmentScores = await self._scorer.score_fragment.remote(request)
         except (RayError, RayServeException) as error:
             raise TransientError(f"the scorer failed: {error}") from error
+        reach("scoring.scored")
         await self._apply(version, fragment_id, scores)
         metrics.SCORE_SECONDS.labels(self._label).observe(time.perf_counter() - began)
         self._count(scores)
@@ -140,6 +142,7 @@ class ScoringConsumer:
             if request is None:
                 log.info("fragment %d was labelled or rewritten meanwhile", fragment_id)
                 return
+            reach("scoring.written")
             try:
                 await self._keeper.commit.remote(request)
                 return

@@ -1,6 +1,7 @@
 """The whole service as one object: start everything in order, watch it, end it in order."""
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 15.0
 STATUS_SECONDS = 10.0
+KEEPER_SILENT_SECONDS_MAX = 30.0
 TRIGGER_NAME = "retrain-trigger"
 FOREVER = {"max_restarts": -1, "max_task_retries": -1}
 """Ray starts a dead actor again, and its `run` with it."""
@@ -39,6 +41,8 @@ class Service:
         self.actors: dict[str, ActorHandle] = {}
         self._runs: dict[str, ray.ObjectRef] = {}
         self._owns_ray = False
+        self._keeper_answer: ray.ObjectRef | None = None
+        self._keeper_asked = 0.0
         self._broker: EmbeddedKafka | None = None
         self._endpoint: Endpoint | None = None
 
@@ -63,7 +67,12 @@ class Service:
         self._start_actors()
 
     def check(self) -> None:
-        """Raises `FatalError` if a part has ended that should run."""
+        """Raises `FatalError` if a part has ended that should run.
+
+        A keeper that does not answer in time is killed, and Ray starts another, which fences it:
+        whether it hangs or was only paused makes no difference.
+        """
+        self._check_keeper()
         done, _ = ray.wait(list(self._runs.values()), num_returns=len(self._runs), timeout=0)
         for name, ref in self._runs.items():
             if ref in done:
@@ -72,6 +81,25 @@ class Service:
                 except RayError as error:
                     raise FatalError(f"{name} has ended: {error}") from error
                 raise FatalError(f"{name} has ended by itself")
+
+    def _check_keeper(self) -> None:
+        keeper = self.actors[KEEPER_NAME]
+        if self._keeper_answer is None:
+            self._keeper_answer, self._keeper_asked = keeper.status.remote(), time.monotonic()
+        ready, _ = ray.wait([self._keeper_answer], timeout=0)
+        if ready:
+            self._keeper_answer = None
+            try:
+                fenced = ray.get(ready[0])["fenced"]
+            except RayError as error:
+                log.info("the keeper starts again: %s", error)
+                return
+            if fenced:
+                raise FatalError(f"another service has taken the table over: {fenced}")
+        elif time.monotonic() - self._keeper_asked > KEEPER_SILENT_SECONDS_MAX:
+            log.error("the keeper has been silent too long; starting another")
+            self._keeper_answer = None
+            ray.kill(keeper, no_restart=False)
 
     def status(self) -> dict[str, dict[str, Any]]:
         """What each actor says of itself; an actor that is just starting again is left out."""

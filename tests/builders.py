@@ -4,6 +4,7 @@ import pyarrow as pa
 
 from frameloop.adapters import lance_table
 from frameloop.core.batch import AppendRequest, OffsetRange, TopicPartition
+from frameloop.core.row_ids import pack_ids
 from schemas.dead_letter import DeadLetter, Reason
 from schemas.table import row_schema
 
@@ -33,11 +34,15 @@ def append(batch_id: str, first: int, following: int, partition: int = 0) -> App
     return AppendRequest(batch_id, (part,), (), following - first)
 
 
+def row_id_of(partition: int, offset: int) -> str:
+    return f"{partition:016x}{offset:016x}"
+
+
 def rows(first: int, following: int, partition: int = 0) -> pa.Table:
     """Rows for offsets `[first, following)`."""
     count = following - first
     values = {
-        "id": [f"{partition}-{offset}" for offset in range(first, following)],
+        "id": [row_id_of(partition, offset) for offset in range(first, following)],
         "partition": [partition] * count,
         "offset": list(range(first, following)),
         "image": [b"image"] * count,
@@ -57,4 +62,5 @@ def written_append(
     """A batch with real data files in the table's folder."""
     fragments = lance_table.write_rows(uri, rows(first, following, partition))
     part = OffsetRange(at(partition), first, following)
-    return AppendRequest(batch_id, (part,), fragments, following - first)
+    ids = pack_ids([row_id_of(partition, offset) for offset in range(first, following)])
+    return AppendRequest(batch_id, (part,), fragments, following - first, (), ids)

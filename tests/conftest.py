@@ -4,11 +4,13 @@ import os
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from frameloop.runtime.faults import VARIABLE as FAULTS_VARIABLE
 from frameloop.runtime.settings import KafkaSettings, Settings
 
 REPO = Path(__file__).resolve().parents[1]
@@ -32,13 +34,20 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def ray_session() -> Iterator[None]:
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file here, named after a step, has the process that reaches the step killed."""
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="session")
+def ray_session(faults: Path) -> Iterator[None]:
     """A real local Ray with Serve, enough CPUs for a few services at once."""
     import ray
     from ray import serve
 
     from frameloop.runtime.ray_cluster import start_ray
 
+    os.environ[FAULTS_VARIABLE] = str(faults)  # before Ray starts: its workers inherit it
     settings = Settings(ray={"num_cpus": 8})
     start_ray(settings, log_to_driver=False)
     yield
@@ -85,20 +94,20 @@ def make_kafka_settings(bootstrap_servers: str, partitions: int = 4) -> KafkaSet
 @pytest.fixture
 def make_settings(tmp_path: Path, kafka_settings: KafkaSettings) -> Callable[..., Settings]:
     """Settings of a service of its own: `make_settings(ingest={"batch_rows": 8})`."""
+    return partial(service_settings, tmp_path, kafka_settings)
 
-    def make(**sections: Any) -> Settings:
-        defaults: dict[str, Any] = {
-            "data_dir": tmp_path / "data",
-            "kafka": kafka_settings,
-            "fetch": {"allow_networks": ["127.0.0.0/8"], "retries": 1, "backoff_base_s": 0.05},
-            "ingest": {"batch_age_s": 0.2, "batch_rows": 16, "actor_cpus": 0.1},
-            "scoring": {"replica_cpus": 0.2, "actor_cpus": 0.1, "poll_interval_s": 0.5},
-            "training": {"enabled": False, "cpus": 0.2, "check_interval_s": 0.5},
-            "metrics": {"port": 0},
-            "ray": {"namespace": f"n-{uuid.uuid4().hex[:8]}"},
-        }
-        for name, values in sections.items():
-            defaults[name] = {**defaults[name], **values}
-        return Settings(**defaults)
 
-    return make
+def service_settings(folder: Path, kafka: KafkaSettings, **sections: Any) -> Settings:
+    defaults: dict[str, Any] = {
+        "data_dir": folder / "data",
+        "kafka": kafka,
+        "fetch": {"allow_networks": ["127.0.0.0/8"], "retries": 1, "backoff_base_s": 0.05},
+        "ingest": {"batch_age_s": 0.2, "batch_rows": 16, "actor_cpus": 0.1},
+        "scoring": {"replica_cpus": 0.2, "actor_cpus": 0.1, "poll_interval_s": 0.5},
+        "training": {"enabled": False, "cpus": 0.2, "check_interval_s": 0.5},
+        "metrics": {"port": 0},
+        "ray": {"namespace": f"n-{uuid.uuid4().hex[:8]}"},
+    }
+    for name, values in sections.items():
+        defaults[name] = {**defaults[name], **values}
+    return Settings(**defaults)

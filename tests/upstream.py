@@ -3,6 +3,7 @@
 import asyncio
 import io
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -103,11 +104,12 @@ def send_pictures(kafka: KafkaSettings, server: ImageServer, first: int, followi
 
 
 def send_bad_events(kafka: KafkaSettings, server: ImageServer) -> int:
-    """One event of each kind that can't become a row; returns how many."""
+    """One event of each kind that can't become a row, each time new ones; returns how many."""
+    batch = uuid.uuid4().hex
     urls = [server.url("missing"), server.url("page"), server.url("cut"), "ftp://127.0.0.1/x.jpg"]
     with EventEmitter.connect(kafka) as emitter:
         for number, url in enumerate(urls):
-            event = ScreenshotEvent(event_id=f"bad-{number}", source="bad", image_url=url)
+            event = ScreenshotEvent(event_id=f"bad-{batch}-{number}", source="bad", image_url=url)
             emitter.send(event)
         emitter.send_raw(b"\xffno event", key=b"bad")
     return len(urls) + 1

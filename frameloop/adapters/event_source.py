@@ -14,34 +14,41 @@ from kafka import TopicPartition as KafkaPartition
 from kafka.structs import OffsetAndMetadata
 
 from frameloop.adapters.kafka_config import client_config
+from frameloop.adapters.kafka_errors import kafka_errors
 from frameloop.core.batch import TopicPartition
-from frameloop.core.errors import FatalError
+from frameloop.core.errors import FatalError, TransientError
 from frameloop.runtime.settings import KafkaSettings
 
 Records = Mapping[TopicPartition, list[Any]]
 
 
 class EventSource:
-    """A member of the consumer group that ingests one topic."""
+    """A member of the consumer group that ingests one topic.
+
+    Raises at its start `TransientError` when no broker answers, `FatalError` when they refuse this
+    client or have no such topic.
+    """
 
     def __init__(self, settings: KafkaSettings, max_poll_records: int) -> None:
+        self._settings = settings
         self.topic = settings.topic
         self.topic_id = topic_id_of(settings, settings.topic)
         self._rebalances = _Rebalances()
         self._unplaced: set[int] = set()
         self._paused = False
-        self._consumer = KafkaConsumer(
-            **client_config(settings),
-            group_id=settings.group_id,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_poll_records=max_poll_records,
-            session_timeout_ms=settings.session_timeout_ms,
-            heartbeat_interval_ms=settings.session_timeout_ms // 3,
-        )
-        # kafka-python 3.0.12 joins the group without waiting for the topic's metadata. As the leader
-        # it would then assign no partition to anybody, and at times never notice.
-        self._consumer.partitions_for_topic(self.topic)
+        with kafka_errors(settings):
+            self._consumer = KafkaConsumer(
+                **client_config(settings),
+                group_id=settings.group_id,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                max_poll_records=max_poll_records,
+                session_timeout_ms=settings.session_timeout_ms,
+                heartbeat_interval_ms=settings.session_timeout_ms // 3,
+            )
+            # kafka-python 3.0.12 joins the group without waiting for the topic's metadata. As the
+            # leader it would then assign no partition to anybody, and at times never notice.
+            self._consumer.partitions_for_topic(self.topic)
         self._consumer.subscribe([self.topic], listener=self._rebalances)
 
     def poll(self, timeout_ms: int, paused: bool) -> Records:
@@ -87,6 +94,13 @@ class EventSource:
         """Events in Kafka at or after each position."""
         ends = self._consumer.end_offsets([self._kafka(at) for at in positions])
         return {at: max(0, ends[self._kafka(at)] - offset) for at, offset in positions.items()}
+
+    def topic_was_made_anew(self) -> bool:
+        """Has the topic of this name another id by now? False while it can't be told."""
+        try:
+            return topic_id_of(self._settings, self.topic) != self.topic_id
+        except (FatalError, TransientError):
+            return False
 
     def commit_hint(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Tell Kafka how far the table is, for lag tools. Nothing depends on it."""
@@ -152,12 +166,17 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 def topic_id_of(settings: KafkaSettings, topic: str) -> str:
-    """The id of the topic's present incarnation. Raises `FatalError` if there is no such topic."""
-    admin = KafkaAdminClient(**client_config(settings))
-    try:
-        described = admin.describe_topics([topic])
-    finally:
-        admin.close()
+    """The id of the topic's present incarnation.
+
+    Raises `FatalError` if there is no such topic or the brokers refuse this client,
+    `TransientError` if none answers.
+    """
+    with kafka_errors(settings):
+        admin = KafkaAdminClient(**client_config(settings))
+        try:
+            described = admin.describe_topics([topic])
+        finally:
+            admin.close()
     if not described or described[0]["error_code"]:
         raise FatalError(f"there is no topic {topic} at {settings.bootstrap_servers}")
     return str(described[0]["topic_id"])

@@ -5,7 +5,7 @@ Writing data files and committing them are apart: any number of processes write,
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import lance
@@ -16,6 +16,7 @@ from lance.fragment import write_fragments
 
 from frameloop.core.errors import Conflict, FatalError, TransientError
 from frameloop.core.ledger import Ledger
+from frameloop.core.row_ids import pack_ids
 from schemas.table import (
     LEDGER_FIELD,
     LEDGER_ID,
@@ -181,6 +182,13 @@ def fragments_by_id(dataset: lance.LanceDataset, ids: Iterable[int]) -> dict[int
     """Metadata JSON of those of the fragments that are in the table."""
     found = ((i, dataset.get_fragment(i)) for i in ids)
     return {i: metadata_json(fragment.metadata) for i, fragment in found if fragment is not None}
+
+
+def read_row_ids(dataset: lance.LanceDataset) -> Iterator[bytes]:
+    """The ids of all rows but the ledger's, packed, a batch at a time."""
+    scanner = dataset.scanner(columns=["id"], filter=ROWS_FILTER, batch_size=65_536)
+    for batch in scanner.to_batches():
+        yield pack_ids(batch.column("id").to_pylist())
 
 
 def count_screenshots(dataset: lance.LanceDataset) -> int:

@@ -42,7 +42,8 @@ class OffsetRange:
 class AppendRequest:
     """A micro-batch: every offset in `ranges` is a row in `fragments` or one of `dead_letters`.
 
-    `batch_id` stays the same over all attempts to commit it.
+    `batch_id` stays the same over all attempts to commit it. `ids` holds the rows' ids, 16 bytes
+    each, in the order of the rows.
     """
 
     batch_id: str
@@ -50,6 +51,7 @@ class AppendRequest:
     fragments: tuple[str, ...]
     rows: int
     dead_letters: tuple[DeadLetter, ...] = ()
+    ids: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from frameloop.core.batch import AppendRequest, CommitRequest, LabelRequest
-from frameloop.core.errors import Conflict, FrameloopError
+from frameloop.core.errors import Conflict, DuplicateRows, FrameloopError
 from frameloop.core.ledger import Ledger
+from frameloop.core.row_ids import RowIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +38,35 @@ class _Draft:
     appends: list[AppendRequest] = field(default_factory=list)
     labels: list[LabelRequest] = field(default_factory=list)
     touched: set[int] = field(default_factory=set)
+    row_ids: RowIds = field(default_factory=RowIds)
+    """Of the batches in this commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """What a commit is planned on."""
+
+    ledger: Ledger
+    fragments: Mapping[int, str]
+    """Metadata JSON of the fragments that labels ask for, by id."""
+    row_ids: RowIds
 
 
 def plan_commit(
-    ledger: Ledger,
-    requests: Sequence[CommitRequest],
-    fragments: Mapping[int, str],
-    *,
-    outbox_max: int,
+    table: TableState, requests: Sequence[CommitRequest], *, outbox_max: int
 ) -> CommitPlan:
-    """Plan the next commit on `ledger` and on the table's `fragments` (metadata JSON by id).
+    """Plan the next commit on the table as it is.
 
-    Guarantee: applying the plan as one atomic commit keeps every offset in exactly one batch, and
-    no column file is put on a fragment other than the one it was written for.
+    Guarantee: applying the plan as one atomic commit keeps every offset in exactly one batch and
+    every id in one row, and no column file is put on a fragment other than its own.
     """
-    draft = _Draft(ledger)
+    draft = _Draft(table.ledger)
     for index, request in enumerate(requests):
         try:
             if isinstance(request, AppendRequest):
-                _plan_append(draft, index, request, outbox_max)
+                _plan_append(draft, index, request, (table.row_ids, outbox_max))
             else:
-                _plan_label(draft, index, request, fragments)
+                _plan_label(draft, index, request, table.fragments)
         except FrameloopError as error:
             draft.refused[index] = error
     return CommitPlan(
@@ -71,11 +80,17 @@ def plan_commit(
     )
 
 
-def _plan_append(draft: _Draft, index: int, batch: AppendRequest, outbox_max: int) -> None:
+def _plan_append(
+    draft: _Draft, index: int, batch: AppendRequest, limits: tuple[RowIds, int]
+) -> None:
     if draft.ledger.has(batch):
         draft.present.append(index)
         return
+    row_ids, outbox_max = limits
     draft.ledger.check(batch, outbox_max)
+    if twice := {*row_ids.known(batch.ids), *draft.row_ids.known(batch.ids)}:
+        raise DuplicateRows(tuple(sorted(twice)))
+    draft.row_ids.add(batch.ids)
     draft.ledger = draft.ledger.with_batch(batch)
     draft.appends.append(batch)
     draft.taken.append(index)

@@ -6,7 +6,8 @@
     │   └── BackPressure     try again when there is room
     ├── Rejected             this event can't become a row: a dead letter with `reason`
     ├── Conflict             somebody else changed what this was planned on: plan again
-    │   └── StaleBatch       the batch does not start where the table stands: seek, fetch again
+    │   ├── StaleBatch       the batch does not start where the table stands: seek, fetch again
+    │   └── DuplicateRows    some of its rows are in the table: write the batch without them
     ├── OutcomeUnknown       it may or may not have happened: look before trying again
     ├── Fenced               a newer keeper is at work: stop
     └── FatalError           a person must look; stop without losing anything
@@ -52,6 +53,17 @@ class Conflict(FrameloopError):
 
 class StaleBatch(Conflict):
     """The batch does not start where the table stands; nothing of it was committed."""
+
+
+class DuplicateRows(Conflict):
+    """Rows at these places of the batch are in the table already; nothing of it was committed."""
+
+    def __init__(self, places: tuple[int, ...]) -> None:
+        super().__init__(places)
+        self.places = places
+
+    def __str__(self) -> str:
+        return f"{len(self.places)} rows of the batch are in the table already"
 
 
 class OutcomeUnknown(FrameloopError):

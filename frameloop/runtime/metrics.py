@@ -13,7 +13,9 @@ _ROWS = (1, 8, 32, 64, 128, 256, 512, 1024, 4096)
 _BYTES = (2**16, 2**18, 2**20, 2**22, 2**24, 2**25, 2**26, 2**28)
 
 EVENTS = Counter(
-    "frameloop_events_total", "Events taken from Kafka, by what became of them.", ["outcome"]
+    "frameloop_events_total",
+    "Events, by what became of them: row, dead_letter, duplicate or lost.",
+    ["outcome"],
 )
 DEAD_LETTERS = Counter("frameloop_dead_letters_total", "Dead letters, by reason.", ["reason"])
 IMAGE_BYTES = Counter("frameloop_image_bytes_total", "Bytes of the images fetched and verified.")

@@ -20,7 +20,7 @@ from frameloop.core.errors import SettingsError
 ENV_PREFIX = "FRAMELOOP_"
 CONFIG_VARIABLE = "FRAMELOOP_CONFIG"
 CONFIG_DEFAULT = Path("frameloop.toml")
-OTHER_VARIABLES = (CONFIG_VARIABLE, "FRAMELOOP_LOG_LEVEL")
+OTHER_VARIABLES = (CONFIG_VARIABLE, "FRAMELOOP_LOG_LEVEL", "FRAMELOOP_FAULTS")
 
 
 class Section(BaseModel):
@@ -52,7 +52,15 @@ class KafkaSettings(Section):
     sasl_password_file: Path | None = Field(
         None, description="File that holds the password; instead of `sasl_password`."
     )
-    ssl_ca_file: Path | None = Field(None, description="CA that signed the brokers' certificates.")
+    ssl_ca_file: Path | None = Field(
+        None, description="CA that signed the brokers' certificates; without one, the system's."
+    )
+    ssl_certificate_file: Path | None = Field(
+        None, description="Certificate to show to the brokers (mutual TLS), as PEM."
+    )
+    ssl_key_file: Path | None = Field(
+        None, description="Its private key, as PEM; needless where the certificate's file holds it."
+    )
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> Self:
@@ -65,6 +73,18 @@ class KafkaSettings(Section):
             )
         if self.embedded and self.security_protocol != "PLAINTEXT":
             raise ValueError("the embedded broker speaks PLAINTEXT only; set embedded = false")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_complete(self) -> Self:
+        files = (self.ssl_ca_file, self.ssl_certificate_file, self.ssl_key_file)
+        if any(files) and not self.security_protocol.endswith("SSL"):
+            raise ValueError(
+                f"security_protocol {self.security_protocol} has no TLS, yet an ssl_ file is named; "
+                "set security_protocol to SSL or SASL_SSL"
+            )
+        if self.ssl_key_file and not self.ssl_certificate_file:
+            raise ValueError("ssl_key_file needs ssl_certificate_file")
         return self
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,15 @@ from typing import Any
 import lance
 import pytest
 
-from frameloop.adapters.lance_table import count_rows, unlabelled_fragments
+from frameloop.adapters.lance_table import count_rows
 from frameloop.adapters.runs_table import load_runs
 from frameloop.core.training import RunStatus
 from frameloop.runtime.settings import Settings
 from frameloop.service import Service
 from frameloop.status import collect_status
-from tests.accounts import Books, assert_each_event_once, read_books
+from tests.accounts import assert_each_event_once
 from tests.upstream import ImageServer, image_server, send_bad_events, send_pictures
-
-SECONDS_MAX = 120.0
+from tests.waiting import books_of, is_labelled, until, until_settled
 
 
 @pytest.fixture(scope="module")
@@ -43,29 +41,6 @@ def start(
     yield start_service
     for service in running:
         service.stop()
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + SECONDS_MAX
-    while not condition():
-        assert time.monotonic() < end, f"not within {SECONDS_MAX:g} s: {what}"
-        time.sleep(0.2)
-
-
-def books_of(settings: Settings) -> Books:
-    kafka = settings.kafka
-    return read_books(
-        kafka.bootstrap_servers, kafka.topic, kafka.dead_letter_topic, settings.table_uri
-    )
-
-
-def until_settled(settings: Settings) -> Books:
-    until(lambda: (b := books_of(settings)).settled >= len(b.sent) > 0, "every event settled")
-    return books_of(settings)
-
-
-def is_labelled(settings: Settings) -> bool:
-    return not unlabelled_fragments(lance.dataset(settings.table_uri), settings.scoring.label)
 
 
 def test_every_event_becomes_one_row_or_one_dead_letter_and_every_row_a_score(
@@ -95,6 +70,23 @@ def test_every_event_becomes_one_row_or_one_dead_letter_and_every_row_a_score(
     assert sum(status["kafka"]["lag"].values()) == 0
     assert status["kafka"]["dead_letters"] == bad
     assert status["table"]["unlabelled_rows"] == 0
+
+
+def test_an_event_sent_twice_makes_one_row(
+    start: Callable[..., Service], images: ImageServer
+) -> None:
+    service = start()
+    settings = service.settings
+    for _ in range(2):
+        send_pictures(settings.kafka, images, 0, 30)
+    send_pictures(settings.kafka, images, 20, 40)
+    books = until_settled(settings, duplicates=40)
+    assert len(books.sent) == 80
+    ids = lance.dataset(settings.table_uri).to_table(columns=["event_id"]).to_pylist()
+    assert sorted(row["event_id"] for row in ids if row["event_id"]) == sorted(
+        f"event-{number}" for number in range(40)
+    )
+    until(lambda: sum(collect_status(settings)["kafka"]["lag"].values()) == 0, "no lag")
 
 
 @pytest.mark.parametrize("victim", ["ingest-0", "table-keeper", "scoring-0"])

@@ -13,7 +13,7 @@ from frameloop.runtime.settings import KafkaSettings
 from schemas.cloudevents import decode
 from schemas.event import ScreenshotEvent
 from tests.accounts import read_all
-from tests.builders import written_append
+from tests.builders import row_id_of, written_append
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_an_exported_image_is_byte_for_byte_what_the_table_holds(
     config: Path, tmp_path: Path
 ) -> None:
     to = tmp_path / "image.jpg"
-    assert run("table", "export-image", "0-3", to, "--config", config).exit_code == 0
+    assert run("table", "export-image", row_id_of(0, 3), to, "--config", config).exit_code == 0
     assert to.read_bytes() == b"image"
     missing = run("table", "export-image", "no-such", to, "--config", config)
     assert missing.exit_code == 1

@@ -2,7 +2,9 @@
 
 import datetime
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lance
 import pyarrow as pa
@@ -11,7 +13,14 @@ import pytest
 from consumers.commit_loop import CommitLoop
 from frameloop.adapters import lance_table
 from frameloop.core.batch import AppendRequest, CommitReceipt, LabelRequest, OffsetRange
-from frameloop.core.errors import Conflict, FatalError, Fenced, StaleBatch, TransientError
+from frameloop.core.errors import (
+    Conflict,
+    DuplicateRows,
+    FatalError,
+    Fenced,
+    StaleBatch,
+    TransientError,
+)
 from schemas.table import ROWS_FILTER
 from tests.builders import TOPIC_ID, at, letter, written_append
 
@@ -204,3 +213,30 @@ def test_a_new_label_becomes_a_column_of_an_old_table(uri: str) -> None:
     loop.take_over()
     assert "score2_error" in loop.dataset.schema.names
     assert len(lance_table.unlabelled_fragments(loop.dataset, "score2")) == 1
+
+
+def test_a_row_sent_again_is_refused_by_its_place_also_by_the_next_keeper(uri: str) -> None:
+    keeper(uri).step([written_append(uri, "a", 0, 5)])
+    again = replace(written_append(uri, "b", 3, 7), ranges=(OffsetRange(at(), 5, 9),))
+    answer = keeper(uri).step([again]).answers[0]
+    assert isinstance(answer, DuplicateRows)
+    assert answer.places == (0, 1)
+    assert offsets_in_table(uri) == [0, 1, 2, 3, 4]
+
+
+def test_a_commit_whose_outcome_the_storage_hid_is_found_by_its_own_id(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = keeper(uri)
+    real = lance_table.commit
+
+    def commit_and_lose_the_answer(*args: Any) -> Any:
+        real(*args)
+        raise TransientError("connection reset")
+
+    batch = written_append(uri, "a", 0, 5)
+    monkeypatch.setattr(lance_table, "commit", commit_and_lose_the_answer)
+    assert isinstance(loop.step([batch]).answers[0], CommitReceipt)
+    monkeypatch.setattr(lance_table, "commit", real)
+    assert isinstance(loop.step([replace(batch, batch_id="b")]).answers[0], StaleBatch)
+    assert offsets_in_table(uri) == [0, 1, 2, 3, 4]

@@ -1,0 +1,41 @@
+"""Waiting for a state of the world, with an end."""
+
+import time
+from collections.abc import Callable
+
+import lance
+
+from frameloop.adapters.lance_table import unlabelled_fragments
+from frameloop.runtime.settings import Settings
+from tests.accounts import Books, read_books
+
+SECONDS_MAX = 120.0
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + SECONDS_MAX
+    while not condition():
+        assert time.monotonic() < end, f"not within {SECONDS_MAX:g} s: {what}"
+        time.sleep(0.2)
+
+
+def books_of(settings: Settings) -> Books:
+    kafka = settings.kafka
+    return read_books(
+        kafka.bootstrap_servers, kafka.topic, kafka.dead_letter_topic, settings.table_uri
+    )
+
+
+def until_settled(settings: Settings, duplicates: int = 0) -> Books:
+    """Until every event but so many duplicates is a row or a dead letter."""
+
+    def is_settled() -> bool:
+        books = books_of(settings)
+        return books.settled + duplicates >= len(books.sent) > 0
+
+    until(is_settled, "every event settled")
+    return books_of(settings)
+
+
+def is_labelled(settings: Settings) -> bool:
+    return not unlabelled_fragments(lance.dataset(settings.table_uri), settings.scoring.label)
