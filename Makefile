@@ -55,6 +55,14 @@ test: setup ## Run all tests: real Kafka, Ray, Lance and LLaMA-Factory
 	$(TRAINING)/bin/python -m pytest -q tests/training
 	$(BIN)/python -m pytest -q
 
+.PHONY: test-fault
+test-fault: setup ## Only the fault tests: kills at every step, outages
+	$(BIN)/python -m pytest tests/fault
+
+.PHONY: bench-freshness
+bench-freshness: setup ## 200 events/s for 3 minutes: how soon is a row there, how soon its score?
+	$(BIN)/python -m benchmarks.freshness
+
 .PHONY: check
 check: $(VENV)/.ready ## Run what CI checks: ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -71,11 +79,13 @@ format: $(VENV)/.ready ## Format the code
 docs: $(VENV)/.ready ## Make what is made from the code: settings, JSON Schemas
 	$(BIN)/frameloop settings --docs > docs/settings.md
 	$(BIN)/python -m schemas.json_schema
+	$(BIN)/python -m monitoring.dashboards.build
 
 .PHONY: lock
 lock: $(UV) ## Lock both environments and uv itself, with hashes
 	$(UV) pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes requirements/tools.in -o requirements/tools.txt
 	$(UV) pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes --all-extras pyproject.toml -o requirements/service.txt
+	$(UV) pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes -c requirements/service.txt pyproject.toml -o requirements/runtime.txt
 	$(UV) pip compile --quiet --no-header --universal --python-version 3.11 --generate-hashes requirements/training.in -o requirements/training.txt
 
 .PHONY: clean

@@ -6,6 +6,7 @@ gathers. The steps, and what a crash between them leaves, are in docs/protocol.m
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -68,7 +69,7 @@ class IngestActor:
         self._committed_letters = 0
         self._duplicates = 0
         self._stopping = asyncio.Event()
-        _server, self._metrics_port = metrics.serve_metrics(settings.metrics.host)
+        self._metrics_address = metrics.serve_metrics(settings.metrics.host)
 
     async def run(self) -> None:
         """Work until `stop`.
@@ -110,7 +111,7 @@ class IngestActor:
     async def status(self) -> dict[str, Any]:
         return {
             "pid": os.getpid(),
-            "metrics_port": self._metrics_port,
+            "metrics_address": self._metrics_address,
             "events_held": self._batcher.events_held,
             "bytes_held": self._batcher.bytes_held,
             "committed_rows": self._committed_rows,
@@ -131,10 +132,15 @@ class IngestActor:
             if refused:
                 await self._place(refused)
         records = await self._in_kafka_thread(self._source.poll, POLL_MS, self._is_full())
-        self._batcher.drop(self._source.take_revoked())
+        revoked = self._source.take_revoked()
+        self._batcher.drop(revoked)
+        for at in revoked:
+            with contextlib.suppress(KeyError):
+                metrics.LAG.remove(str(at.partition))  # its new owner shows it
         assigned = self._source.take_assigned()
         for at, polled in records.items():
             if at not in assigned:
+                await self._report_loss(at, polled[0].offset)
                 self._take_in(at, polled)
         if assigned:
             await self._place(assigned)
@@ -150,6 +156,18 @@ class IngestActor:
             self._batcher.events_held >= limits.in_flight_events
             or self._batcher.bytes_held >= limits.in_flight_bytes
         )
+
+    async def _report_loss(self, at: TopicPartition, found: int) -> None:
+        """Say so if Kafka deleted events before they were read; other gaps hold no events."""
+        expected = self._batcher.positions().get(at, found)
+        if found > expected:
+            oldest = await self._in_kafka_thread(self._source.first_offsets, [at])
+            self._count_lost(at, expected, min(oldest[at], found))
+
+    def _count_lost(self, at: TopicPartition, expected: int, oldest: int) -> None:
+        if oldest > expected:
+            log.error("%s: Kafka has deleted offsets %d to %d unread", at, expected, oldest)
+            metrics.EVENTS.labels("lost").inc(oldest - expected)
 
     def _take_in(self, at: TopicPartition, polled: list[Any]) -> None:
         for each in polled:
@@ -236,9 +254,7 @@ class IngestActor:
         oldest = await self._in_kafka_thread(self._source.first_offsets, partitions)
         for at in partitions:
             offset = table.get(at.partition, oldest[at])
-            if offset < oldest[at]:
-                log.error("%s: Kafka has deleted offsets %d to %d unread", at, offset, oldest[at])
-                metrics.EVENTS.labels("lost").inc(oldest[at] - offset)
+            self._count_lost(at, offset, oldest[at])
             if await self._in_kafka_thread(self._source.place, at, offset):
                 self._batcher.start(at, offset)
             else:

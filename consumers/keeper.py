@@ -77,7 +77,7 @@ class TableKeeper:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._fenced: Fenced | None = None
-        _server, self._metrics_port = metrics.serve_metrics(settings.metrics.host)
+        self._metrics_address = metrics.serve_metrics(settings.metrics.host)
         self._show_table()
 
     async def commit(self, request: CommitRequest) -> CommitReceipt:
@@ -112,7 +112,7 @@ class TableKeeper:
             "outbox": len(ledger.outbox),
             "queue": len(self._queue),
             "fenced": str(self._fenced) if self._fenced else None,
-            "metrics_port": self._metrics_port,
+            "metrics_address": self._metrics_address,
         }
 
     def _start(self) -> None:

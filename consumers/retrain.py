@@ -54,7 +54,7 @@ class RetrainTrigger:
         self._last_start: float | None = None
         self._progress = TrainingProgress()
         self._trainer: ActorHandle | None = None
-        _server, self._metrics_port = metrics.serve_metrics(settings.metrics.host)
+        self._metrics_address = metrics.serve_metrics(settings.metrics.host)
 
     async def run(self) -> None:
         """Look at the table every `training.check_interval_s` until `stop`."""
@@ -82,7 +82,7 @@ class RetrainTrigger:
             "why": self._why,
             "running": self._trainer is not None,
             "progress": asdict(self._progress),
-            "metrics_port": self._metrics_port,
+            "metrics_address": self._metrics_address,
         }
 
     async def _check(self) -> None:

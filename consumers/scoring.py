@@ -60,7 +60,9 @@ class ScoringConsumer:
         self._wake = asyncio.Event()
         self._stopping = False
         self._under_way: dict[int, asyncio.Task[None]] = {}
-        _server, self._metrics_port = metrics.serve_metrics(settings.metrics.host)
+        metrics.SCORE_ERRORS.labels(self._label)
+        metrics.SCORE_FAILURES.labels(self._label)
+        self._metrics_address = metrics.serve_metrics(settings.metrics.host)
 
     async def run(self) -> None:
         """Label what lacks the label, for ever. Work is given up at any point without a trace."""
@@ -88,7 +90,7 @@ class ScoringConsumer:
     async def status(self) -> dict[str, Any]:
         return {
             "pid": os.getpid(),
-            "metrics_port": self._metrics_port,
+            "metrics_address": self._metrics_address,
             "scored_rows": self._scored_rows,
             "fragments_under_way": sorted(self._under_way),
         }
@@ -111,6 +113,7 @@ class ScoringConsumer:
         if error is None:
             self._wake.set()  # there is room for the next fragment
         else:
+            metrics.SCORE_FAILURES.labels(self._label).inc()
             # Left unlabelled, it is found again at the next look.
             log.error("fragment %d could not be labelled: %s", fragment_id, error)
 

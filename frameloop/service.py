@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 STOP_SECONDS = 15.0
 STATUS_SECONDS = 10.0
 KEEPER_SILENT_SECONDS_MAX = 30.0
+KEEPER_HEALTHY_SECONDS_MAX = 60.0
+KEEPER_GONE_SECONDS_MAX = 180.0
+"""Several keepers have been started in vain by then."""
 TRIGGER_NAME = "retrain-trigger"
 FOREVER = {"max_restarts": -1, "max_task_retries": -1}
 """Ray starts a dead actor again, and its `run` with it."""
@@ -43,6 +46,7 @@ class Service:
         self._owns_ray = False
         self._keeper_answer: ray.ObjectRef | None = None
         self._keeper_asked = 0.0
+        self._keeper_answered = 0.0
         self._broker: EmbeddedKafka | None = None
         self._endpoint: Endpoint | None = None
 
@@ -56,7 +60,9 @@ class Service:
         """Bring everything up. Raises `SettingsError` or `FatalError`; call `stop` then, too."""
         settings = self.settings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        self._endpoint = Endpoint(settings.metrics.host, settings.metrics.port, self._targets)
+        self._endpoint = Endpoint(
+            settings.metrics.host, settings.metrics.port, self._targets, self.is_healthy
+        )
         if settings.kafka.embedded:
             self._broker = EmbeddedKafka(settings.data_dir / "kafka", _port_of(settings)).start()
         ensure_topics(settings.kafka)
@@ -65,6 +71,11 @@ class Service:
             start_ray(settings, log_to_driver=self._log_to_driver)
         check_resources(settings)
         self._start_actors()
+
+    def is_healthy(self) -> bool:
+        """Has everything started, and has the keeper answered within the time that it is given?"""
+        silent = time.monotonic() - self._keeper_answered
+        return bool(self._runs) and silent < KEEPER_HEALTHY_SECONDS_MAX
 
     def check(self) -> None:
         """Raises `FatalError` if a part has ended that should run.
@@ -91,11 +102,14 @@ class Service:
             self._keeper_answer = None
             try:
                 fenced = ray.get(ready[0])["fenced"]
+                self._keeper_answered = time.monotonic()
             except RayError as error:
                 log.info("the keeper starts again: %s", error)
                 return
             if fenced:
                 raise FatalError(f"another service has taken the table over: {fenced}")
+        elif time.monotonic() - self._keeper_answered > KEEPER_GONE_SECONDS_MAX:
+            raise FatalError("no keeper answers: Ray may have ended; start the service again")
         elif time.monotonic() - self._keeper_asked > KEEPER_SILENT_SECONDS_MAX:
             log.error("the keeper has been silent too long; starting another")
             self._keeper_answer = None
@@ -145,6 +159,7 @@ class Service:
         keeper = self._actor(TableKeeper, KEEPER_NAME, SMALL_ACTOR_CPUS).remote(settings)
         self.actors[KEEPER_NAME] = keeper
         ray.get(keeper.status.remote())
+        self._keeper_answered = time.monotonic()
         for index in range(settings.ingest.actors):
             name = f"ingest-{index}"
             actor = self._actor(IngestActor, name, settings.ingest.actor_cpus)
@@ -167,8 +182,7 @@ class Service:
     def _targets(self) -> Mapping[str, str]:
         if not self.actors:
             return {}
-        host = self.settings.metrics.host
-        return {name: f"{host}:{s['metrics_port']}" for name, s in self.status().items()}
+        return {name: status["metrics_address"] for name, status in self.status().items()}
 
 
 def _port_of(settings: Settings) -> int:

@@ -13,7 +13,7 @@ from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 from kafka.structs import OffsetAndMetadata
 
-from frameloop.adapters.kafka_config import client_config
+from frameloop.adapters.kafka_connect import connected
 from frameloop.adapters.kafka_errors import kafka_errors
 from frameloop.core.batch import TopicPartition
 from frameloop.core.errors import FatalError, TransientError
@@ -36,16 +36,17 @@ class EventSource:
         self._rebalances = _Rebalances()
         self._unplaced: set[int] = set()
         self._paused = False
+        self._consumer = connected(
+            KafkaConsumer,
+            settings,
+            group_id=settings.group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_records=max_poll_records,
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=settings.session_timeout_ms // 3,
+        )
         with kafka_errors(settings):
-            self._consumer = KafkaConsumer(
-                **client_config(settings),
-                group_id=settings.group_id,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                max_poll_records=max_poll_records,
-                session_timeout_ms=settings.session_timeout_ms,
-                heartbeat_interval_ms=settings.session_timeout_ms // 3,
-            )
             # kafka-python 3.0.12 joins the group without waiting for the topic's metadata. As the
             # leader it would then assign no partition to anybody, and at times never notice.
             self._consumer.partitions_for_topic(self.topic)
@@ -171,12 +172,12 @@ def topic_id_of(settings: KafkaSettings, topic: str) -> str:
     Raises `FatalError` if there is no such topic or the brokers refuse this client,
     `TransientError` if none answers.
     """
-    with kafka_errors(settings):
-        admin = KafkaAdminClient(**client_config(settings))
-        try:
+    admin = connected(KafkaAdminClient, settings)
+    try:
+        with kafka_errors(settings):
             described = admin.describe_topics([topic])
-        finally:
-            admin.close()
+    finally:
+        admin.close()
     if not described or described[0]["error_code"]:
         raise FatalError(f"there is no topic {topic} at {settings.bootstrap_servers}")
     return str(described[0]["topic_id"])

@@ -118,7 +118,7 @@ class Demo:
             seconds=time.monotonic() - self._began,
             events=events,
             events_all=self.frames,
-            covered=rows + letters,
+            covered=rows + letters + sum(s["duplicates"] for s in ingest),
             rows=rows,
             dead_letters=letters,
             scored=sum(s["scored_rows"] for s in scoring),

@@ -30,8 +30,11 @@ class _QuietHandler(WSGIRequestHandler):
 class Endpoint:
     """Serves until `close`. Binds to loopback unless the settings say otherwise."""
 
-    def __init__(self, host: str, port: int, targets: Targets) -> None:
+    def __init__(
+        self, host: str, port: int, targets: Targets, is_healthy: Callable[[], bool]
+    ) -> None:
         self._targets = targets
+        self._is_healthy = is_healthy
         self._metrics = make_wsgi_app()
         try:
             self._server = make_server(host, port, self._app, _Server, _QuietHandler)
@@ -54,14 +57,17 @@ class Endpoint:
             found: Iterable[bytes] = self._metrics(environ, start_response)
             return found
         if path == "/sd":
-            return _answer(start_response, "200 OK", self._discovery())
+            return _answer(start_response, "200 OK", self._discovery(environ.get("HTTP_HOST")))
         if path == "/healthz":
-            return _answer(start_response, "200 OK", {"status": "ok"})
+            healthy = self._is_healthy()
+            status = "200 OK" if healthy else "503 Service Unavailable"
+            return _answer(start_response, status, {"status": "ok" if healthy else "not ready"})
         known = {"error": "not found", "paths": ["/metrics", "/sd", "/healthz"]}
         return _answer(start_response, "404 Not Found", known)
 
-    def _discovery(self) -> list[dict[str, Any]]:
-        targets = {"service": self.address, **self._targets()}
+    def _discovery(self, asked_at: str | None) -> list[dict[str, Any]]:
+        """Whoever asks reaches this process at the address they asked at, whatever it binds to."""
+        targets = {"service": asked_at or self.address, **self._targets()}
         return [
             {"targets": [address], "labels": {"process": name}}
             for name, address in sorted(targets.items())

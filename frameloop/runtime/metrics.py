@@ -4,9 +4,10 @@ Names follow Prometheus' conventions: base units, `_total` on counters.
 """
 
 import resource
-from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+from schemas.dead_letter import Reason
 
 _LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ROWS = (1, 8, 32, 64, 128, 256, 512, 1024, 4096)
@@ -54,6 +55,9 @@ SCORE_SECONDS = Histogram(
     ["label"],
     buckets=_LATENCY,
 )
+SCORE_FAILURES = Counter(
+    "frameloop_score_failures_total", "Fragments that could not be scored this time.", ["label"]
+)
 SCORE_ERRORS = Counter("frameloop_score_errors_total", "Rows that got no score.", ["label"])
 UNLABELLED_ROWS = Gauge("frameloop_unlabelled_rows", "Rows without this label.", ["label"])
 
@@ -65,10 +69,28 @@ TRAINING_LOSS = Gauge("frameloop_training_loss", "Last logged training loss.")
 TRAINING_NEW_ROWS = Gauge("frameloop_training_new_rows", "Passing rows since the last good run.")
 
 
-def serve_metrics(host: str, port: int = 0) -> tuple[WSGIServer, int]:
-    """Serve this process' metrics on `/metrics`. Returns the server and its port."""
-    server, _thread = start_http_server(port, addr=host)
-    return server, int(server.server_port)
+# A counter that first appears at 1 hides its first event from `rate()`.
+for _outcome in ("row", "dead_letter", "duplicate", "lost"):
+    EVENTS.labels(_outcome)
+for _reason in Reason:
+    DEAD_LETTERS.labels(_reason.value)
+for _status in ("succeeded", "failed"):
+    TRAINING_RUNS.labels(_status)
+
+
+def serve_metrics(host: str) -> str:
+    """Serve this process' metrics on `/metrics`, on a free port; returns where others reach it."""
+    server, _thread = start_http_server(0, addr=host)
+    return reached_at(host, int(server.server_port))
+
+
+def reached_at(host: str, port: int) -> str:
+    """`host:port` as others reach it: an endpoint on all addresses is found by the node's own."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound to
+        import ray.util
+
+        host = ray.util.get_node_ip_address()
+    return f"{host}:{port}"
 
 
 def resident_bytes_max() -> int:

@@ -122,6 +122,12 @@ ROWS: dict[str, list[Builder[Panel]]] = {
             Query(rate("frameloop_score_errors_total", "label"), "{{label}}"),
             unit="cps",
         ),
+        graph(
+            "Fragments that could not be scored",
+            Query(rate("frameloop_score_failures_total", "label"), "{{label}}"),
+            unit="cps",
+            description="Each is tried again at the next look.",
+        ),
         heat(
             "Scores",
             Query("sum by (le) (increase(frameloop_score_bucket[$__rate_interval]))", "{{le}}"),

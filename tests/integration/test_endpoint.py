@@ -15,7 +15,7 @@ from frameloop.runtime.endpoint import Endpoint
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    made = Endpoint("127.0.0.1", 0, lambda: {"ingest-0": "127.0.0.1:4001"})
+    made = Endpoint("127.0.0.1", 0, lambda: {"ingest-0": "127.0.0.1:4001"}, lambda: True)
     yield made
     made.close()
 
@@ -54,4 +54,15 @@ def test_an_unknown_path_says_which_there_are(endpoint: Endpoint) -> None:
 def test_a_taken_port_is_a_settings_error(endpoint: Endpoint) -> None:
     host, _, port = endpoint.address.partition(":")
     with pytest.raises(SettingsError, match=r"metrics\.port"):
-        Endpoint(host, int(port), dict)
+        Endpoint(host, int(port), dict, lambda: True)
+
+
+def test_health_is_what_the_service_says() -> None:
+    made = Endpoint("127.0.0.1", 0, dict, lambda: False)
+    try:
+        with pytest.raises(HTTPError) as error:
+            get(made, "/healthz")
+        assert error.value.code == 503
+        error.value.close()
+    finally:
+        made.close()
