@@ -59,6 +59,11 @@ test: setup ## Run all tests: real Kafka, Ray, Lance and LLaMA-Factory
 test-fault: setup ## Only the fault tests: kills at every step, outages
 	$(BIN)/python -m pytest tests/fault
 
+MINUTES ?= 10
+.PHONY: soak
+soak: setup ## Load and faults at random, then the invariant (MINUTES=10)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
 .PHONY: bench-freshness
 bench-freshness: setup ## 200 events/s for 3 minutes: how soon is a row there, how soon its score?
 	$(BIN)/python -m benchmarks.freshness

@@ -16,12 +16,27 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class Books:
-    """Places are (partition, offset) in the topic of events."""
+    """Places are (partition, offset) in the topic of events.
+
+    `event_of` names the event of a place by its source and id; a record without is its own event.
+    """
 
     sent: set[Place]
     rows: list[Place]
     letters: set[Place]
     reasons: Counter[str]
+    event_of: dict[Place, object]
+
+    @property
+    def repeats(self) -> set[Place]:
+        """Records of events that are a row by another record."""
+        in_rows = {self.event_of.get(place, place) for place in self.rows}
+        rest = self.sent - set(self.rows) - self.letters
+        return {place for place in rest if self.event_of[place] in in_rows}
+
+    @property
+    def duplicates(self) -> int:
+        return len(self.repeats)
 
     @property
     def settled(self) -> int:
@@ -29,7 +44,7 @@ class Books:
 
 
 def read_books(bootstrap: str, topic: str, dead_letter_topic: str, table_uri: str) -> Books:
-    sent = {(r.partition, r.offset) for r in read_all(bootstrap, topic)}
+    event_of = {(r.partition, r.offset): event_key(r) for r in read_all(bootstrap, topic)}
     letters = {}
     for record in read_all(bootstrap, dead_letter_topic):
         letter = json.loads(record.value)
@@ -42,7 +57,15 @@ def read_books(bootstrap: str, topic: str, dead_letter_topic: str, table_uri: st
         rows: list[Place] = []
     else:
         rows = list(zip(*(found[c].to_pylist() for c in ("partition", "offset")), strict=True))
-    return Books(sent, rows, set(letters), Counter(letters.values()))
+    return Books(set(event_of), rows, set(letters), Counter(letters.values()), event_of)
+
+
+def event_key(record: Any) -> object:
+    """Source and id, which CloudEvents makes unique together."""
+    headers = dict(record.headers)
+    if "ce_id" in headers:
+        return headers["ce_source"], headers["ce_id"]
+    return record.partition, record.offset
 
 
 def assert_each_event_once(books: Books) -> None:
@@ -51,7 +74,10 @@ def assert_each_event_once(books: Books) -> None:
     assert not twice, f"{len(twice)} events are twice in the table: {twice[:5]}"
     both = set(books.rows) & books.letters
     assert not both, f"{len(both)} events are a row and a dead letter: {sorted(both)[:5]}"
-    lost = books.sent - set(books.rows) - books.letters
+    events = Counter(books.event_of.get(place, place) for place in books.rows)
+    doubled = [event for event, count in events.items() if count > 1]
+    assert not doubled, f"{len(doubled)} events have two rows: {doubled[:5]}"
+    lost = books.sent - set(books.rows) - books.letters - books.repeats
     assert not lost, f"{len(lost)} events are neither: {sorted(lost)[:5]}"
     invented = (set(books.rows) | books.letters) - books.sent
     assert not invented, f"{len(invented)} were never sent: {sorted(invented)[:5]}"

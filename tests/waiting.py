@@ -26,12 +26,12 @@ def books_of(settings: Settings) -> Books:
     )
 
 
-def until_settled(settings: Settings, duplicates: int = 0) -> Books:
-    """Until every event but so many duplicates is a row or a dead letter."""
+def until_settled(settings: Settings) -> Books:
+    """Until every event is a row or a dead letter, or another record of an event that is a row."""
 
     def is_settled() -> bool:
         books = books_of(settings)
-        return books.settled + duplicates >= len(books.sent) > 0
+        return books.settled + books.duplicates >= len(books.sent) > 0
 
     until(is_settled, "every event settled")
     return books_of(settings)

@@ -80,8 +80,9 @@ def test_an_event_sent_twice_makes_one_row(
     for _ in range(2):
         send_pictures(settings.kafka, images, 0, 30)
     send_pictures(settings.kafka, images, 20, 40)
-    books = until_settled(settings, duplicates=40)
-    assert len(books.sent) == 80
+    books = until_settled(settings)
+    assert_each_event_once(books)
+    assert (len(books.sent), len(books.rows), books.duplicates) == (80, 40, 40)
     ids = lance.dataset(settings.table_uri).to_table(columns=["event_id"]).to_pylist()
     assert sorted(row["event_id"] for row in ids if row["event_id"]) == sorted(
         f"event-{number}" for number in range(40)
