@@ -6,11 +6,11 @@ from typing import Any
 import lance
 from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
-from kafka.errors import KafkaError
 
 from frameloop.adapters import lance_table
 from frameloop.adapters.event_source import topic_id_of
-from frameloop.adapters.kafka_config import client_config
+from frameloop.adapters.kafka_connect import connected
+from frameloop.adapters.kafka_errors import kafka_errors
 from frameloop.adapters.runs_table import load_runs
 from frameloop.core.errors import FrameloopError
 from frameloop.core.ledger import Ledger
@@ -63,13 +63,14 @@ def _kafka_status(settings: KafkaSettings, ledger: Ledger) -> dict[str, Any]:
     settings = settings.model_copy(update={"request_timeout_ms": quick})
     try:
         topic_id = topic_id_of(settings, settings.topic)
-        consumer = KafkaConsumer(**client_config(settings), enable_auto_commit=False)
+        consumer = connected(KafkaConsumer, settings, enable_auto_commit=False)
         try:
-            ends = end_offsets(consumer, settings.topic)
-            letters = messages_held(consumer, settings.dead_letter_topic)
+            with kafka_errors(settings):
+                ends = end_offsets(consumer, settings.topic)
+                letters = messages_held(consumer, settings.dead_letter_topic)
         finally:
             consumer.close(autocommit=False)
-    except (KafkaError, FrameloopError, OSError) as error:
+    except (FrameloopError, OSError) as error:
         return {**named, "error": _first_sentence(error)}
     covered = ledger.offsets(topic_id)
     return {

@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaError
 
 from frameloop.adapters.kafka_config import client_config
+from frameloop.adapters.kafka_errors import kafka_errors
 from frameloop.core.errors import BackPressure, FatalError, OutcomeUnknown, TransientError
 from frameloop.runtime.settings import KafkaSettings
 from schemas.cloudevents import encode_binary
@@ -97,14 +98,8 @@ class EventEmitter:
         Raises `TransientError` when none answers, `FatalError` when they refuse this client, and
         `SettingsError`. The topic must be there: the service creates it with its partitions.
         """
-        try:
+        with kafka_errors(settings):
             producer = KafkaProducer(**_producer_config(settings))
-        except (KafkaTimeoutError, KafkaConnectionError) as error:
-            raise TransientError(
-                f"no Kafka broker answers at {settings.bootstrap_servers}: {error}"
-            ) from None
-        except KafkaError as error:
-            raise FatalError(f"Kafka at {settings.bootstrap_servers} refuses: {error}") from None
         return cls(producer, settings.topic, block_s_max=settings.request_timeout_ms / 1000)
 
     @property

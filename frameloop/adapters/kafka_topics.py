@@ -4,7 +4,8 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from kafka.errors import TopicAlreadyExistsError
 
-from frameloop.adapters.kafka_config import client_config
+from frameloop.adapters.kafka_connect import connected
+from frameloop.adapters.kafka_errors import kafka_errors
 from frameloop.runtime.settings import KafkaSettings
 
 HOUR_MS = 3_600_000
@@ -12,27 +13,36 @@ COMMIT_RETENTION_MS = 24 * HOUR_MS
 
 
 def ensure_topics(settings: KafkaSettings) -> list[str]:
-    """Create what is missing; returns the names created. An existing topic is left as it is."""
+    """Create what is missing; returns the names created. An existing topic is left as it is.
+
+    Raises `TransientError` when no broker answers, `FatalError` when they refuse this client or the
+    topic, and `SettingsError`.
+    """
     retention = settings.dead_letter_retention_hours * HOUR_MS
     wanted = [
         _topic(settings, settings.topic, settings.partitions, {}),
         _topic(settings, settings.dead_letter_topic, 1, {"retention.ms": str(retention)}),
         _topic(settings, settings.commit_topic, 1, {"retention.ms": str(COMMIT_RETENTION_MS)}),
     ]
-    admin = KafkaAdminClient(**client_config(settings))
-    created = []
+    admin = connected(KafkaAdminClient, settings)
     try:
-        there = set(admin.list_topics())
-        for topic in wanted:
-            if topic.name in there:
-                continue
-            try:
-                admin.create_topics([topic], wait_for_metadata=True)
-            except TopicAlreadyExistsError:
-                continue  # another service was faster
-            created.append(topic.name)
+        with kafka_errors(settings):
+            return _create_missing(admin, wanted)
     finally:
         admin.close()
+
+
+def _create_missing(admin: KafkaAdminClient, wanted: list[NewTopic]) -> list[str]:
+    there = set(admin.list_topics())
+    created = []
+    for topic in wanted:
+        if topic.name in there:
+            continue
+        try:
+            admin.create_topics([topic], wait_for_metadata=True)
+        except TopicAlreadyExistsError:
+            continue  # another service was faster
+        created.append(topic.name)
     return created
 
 
