@@ -245,7 +245,7 @@ def explain(error: ValidationError) -> str:
     place = [ascii(str(part))[1:-1][:SHOWN_CHARS_MAX] for part in first["loc"]]
     if len(place) > 2 and place[0] == "attributes" and place[2] != "[key]":
         return (
-            f"attributes.{place[1]}: must be a boolean, an integer, a finite number, "
+            f"attributes.{place[1]}: must be a boolean, an integer of 64 bits, a finite number, "
             "text of at most 1024 characters or null"
         )
     if first["type"] == "missing":

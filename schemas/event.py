@@ -6,14 +6,29 @@ carry one flat JSON object. The key is the source, so events of one source keep 
 """
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
 
 EVENT_TYPE = "frameloop.screenshot.v1"
 SPEC_VERSION = "1.0"
 EVENT_BYTES_MAX = 65_536
 ATTRIBUTES_MAX = 64
+
+
+def _no_integer(value: Any) -> Any:
+    """An integer that `AttributeInteger` refuses must not come in as a float that is another one."""
+    if isinstance(value, int):
+        raise ValueError("an integer of more than 64 bits")
+    return value
+
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
@@ -21,7 +36,7 @@ Caption = Annotated[str, StringConstraints(min_length=1, max_length=8192)]
 AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 AttributeText = Annotated[str, StringConstraints(max_length=1024)]
 AttributeInteger = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-AttributeFloat = Annotated[float, Field(allow_inf_nan=False)]
+AttributeFloat = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_no_integer)]
 AttributeValue = bool | AttributeInteger | AttributeFloat | AttributeText | None
 
 

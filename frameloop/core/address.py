@@ -65,7 +65,8 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 # A host whose last label is a number is an IPv4 address to `inet_aton`, hence to getaddrinfo.
 _NUMERIC_END = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?$")
 _CANONICAL_V4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+# Surrogates: bytes of a redirect's header that aren't UTF-8. A dead letter could not hold them.
+_CONTROL = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
 # Characters that RFC 3986 allows; such a URL is sent as it is, so that signatures stay valid.
 _AS_IT_IS = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
 
@@ -91,7 +92,7 @@ class AddressPolicy:
         """
         try:
             url = source.join(_parsed(location))
-        except ValueError:
+        except (ValueError, IndexError):
             raise Rejected(Reason.URL_NOT_ALLOWED, "redirect to a malformed URL") from None
         self._check(url)
         if source.scheme == "https" and url.scheme == "http":
@@ -183,5 +184,5 @@ def _parsed(text: str) -> URL:
         url = URL(text, encoded=_AS_IT_IS.fullmatch(text) is not None)
         _ = url.raw_host, url.port  # with `encoded`, yarl looks at the authority only when asked
         return url
-    except ValueError:
+    except (ValueError, IndexError):  # IndexError: yarl 1.x at `http://[a]:1@/`
         raise Rejected(Reason.URL_NOT_ALLOWED, "malformed URL") from None

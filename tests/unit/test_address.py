@@ -112,7 +112,7 @@ def test_odd_spellings_are_refused_even_where_the_address_is_allowed() -> None:
         "http://host.example:99999/", "http://[::1", "http://ho st.example/",
         "http://host.example/\r\nX: y", "http://host\x00.example/", "http://a\\@b.example/",
         "http://[fe80::1%25eth0]x/", "http://.example/", "http://a..example/",
-        "http://h.example/" + "a" * 5000, "http://" + "a" * 300 + ".example/",
+        "http://[::1]:8@/", "http://h.example/" + "a" * 5000, "http://" + "a" * 300 + ".example/",
     ],
 )  # fmt: skip
 def test_what_is_no_plain_http_url_is_refused(url: str) -> None:
@@ -167,8 +167,11 @@ def test_redirects_are_resolved_and_checked_like_any_url() -> None:
         ("file:///etc/passwd", Reason.URL_NOT_ALLOWED),
         ("https://user:pw@host.example/", Reason.URL_NOT_ALLOWED),
         ("https://[::1", Reason.URL_NOT_ALLOWED),
+        ("https://[::1]:8@/", Reason.URL_NOT_ALLOWED),
+        ("https://[1::%\udcff]/", Reason.URL_NOT_ALLOWED),  # bytes of the header that aren't UTF-8
     ):
         with pytest.raises(Rejected) as caught:
             PUBLIC_ONLY.redirect(source, location)
         assert caught.value.reason is reason
+        str(caught.value).encode()
     assert PUBLIC_ONLY.redirect(PUBLIC_ONLY.url("http://h.example/"), "https://h.example/")
