@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urljoin
 
 # The parser that aiohttp itself uses: what is checked and what is fetched is the same object, so
 # no two parsers can disagree about where the host of a URL begins.
@@ -90,10 +91,14 @@ class AddressPolicy:
         A step from https down to http is refused: an encrypted link must not become one that
         anybody on the way may rewrite. Raises `Rejected` as `url` does.
         """
+        _parsed(location)  # refused as it is, before `urljoin` tidies it
         try:
-            url = source.join(_parsed(location))
-        except (ValueError, IndexError):
+            # Not yarl's `join`: it takes the source's path decoded, so that `%0d%0a` or `%3f` in it
+            # would act in the next request. What comes out is parsed and checked as any URL.
+            joined = urljoin(str(source), location)
+        except ValueError:
             raise Rejected(Reason.URL_NOT_ALLOWED, "redirect to a malformed URL") from None
+        url = _parsed(joined)
         self._check(url)
         if source.scheme == "https" and url.scheme == "http":
             raise Rejected(Reason.URL_NOT_ALLOWED, f"{shown(url)}: redirect from https to http")

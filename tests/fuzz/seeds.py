@@ -54,6 +54,7 @@ def url_seeds() -> list[bytes]:
         b"http://[2606:4700:4700::1111]:80/\nhttps://[::ffff:127.0.0.1]/",
         b"http://u:p@h/\n\\\\evil.example\\x",
         b"http://2130706433/",
+        b"http://h.example/x%0d%0aHost:%20evil/%3fy/b.png\nc.png",
         b"http://h.example/\nhttp://[1::%\xff]:84/",
         b"http://h%2eexample/%00",
         b"http://[2606:4700:4700::1111]:8@/",

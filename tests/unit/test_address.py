@@ -154,6 +154,13 @@ def test_messages_show_no_credentials_and_no_query() -> None:
     assert "hunter" not in shown(long)
 
 
+def test_what_is_escaped_in_a_url_stays_escaped_in_where_it_redirects_to() -> None:
+    source = PUBLIC_ONLY.url("http://host.example/x%0d%0aHost:%20evil/%3fy%2fz/b.png")
+    assert str(PUBLIC_ONLY.redirect(source, "c.png")) == (
+        "http://host.example/x%0d%0aHost:%20evil/%3fy%2fz/c.png"
+    )
+
+
 def test_redirects_are_resolved_and_checked_like_any_url() -> None:
     source = PUBLIC_ONLY.url("https://host.example/a/b.png?x=1")
     assert str(PUBLIC_ONLY.redirect(source, "../c.png?sig=%2f")) == (
