@@ -29,12 +29,14 @@ $(UV): requirements/tools.txt
 
 $(VENV)/.ready: requirements/service.txt pyproject.toml $(UV)
 	$(UV) venv --quiet --allow-existing --python "$$(readlink -f $(TOOLS)/bin/python)" $(VENV)
+	@echo "installing the service's environment into $(VENV) (about 1.5 GB)"
 	$(UV) pip sync --quiet --python $(VENV) --require-hashes requirements/service.txt
 	$(UV) pip install --quiet --python $(VENV) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(TRAINING)/.ready: requirements/training.txt training/pyproject.toml $(wildcard training/llamafactory_lance/*.py training/llamafactory_lance/*/*.py) $(UV)
 	$(UV) venv --quiet --allow-existing --python "$$(readlink -f $(TOOLS)/bin/python)" $(TRAINING)
+	@echo "installing LLaMA-Factory's environment into $(TRAINING) (about 5 GB)"
 	$(UV) pip sync --quiet --python $(TRAINING) --require-hashes requirements/training.txt
 	$(UV) pip install --quiet --python $(TRAINING) --no-deps --no-build-isolation ./training
 	@touch $@
@@ -58,6 +60,11 @@ test: setup ## Run all tests: real Kafka, Ray, Lance and LLaMA-Factory
 .PHONY: test-fault
 test-fault: setup ## Only the fault tests: kills at every step, outages
 	$(BIN)/python -m pytest tests/fault
+
+SECONDS_EACH ?= 60
+.PHONY: fuzz
+fuzz: $(VENV)/.ready ## Coverage-guided fuzzing of events, images and URLs (SECONDS_EACH=60)
+	for target in event image url; do $(BIN)/python -m tests.fuzz $$target $(SECONDS_EACH) || exit 1; done
 
 MINUTES ?= 10
 .PHONY: soak

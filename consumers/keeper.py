@@ -20,6 +20,7 @@ from ray.actor import ActorHandle
 from consumers.commit_loop import Answer, CommitLoop, StepResult
 from frameloop.adapters import lance_table
 from frameloop.adapters.kafka_config import client_config
+from frameloop.adapters.kafka_errors import kafka_errors
 from frameloop.adapters.publisher import Publisher
 from frameloop.core.batch import CommitReceipt, CommitRequest
 from frameloop.core.errors import BackPressure, Conflict, Fenced, TransientError
@@ -67,8 +68,12 @@ class TableKeeper:
             settings.table_uri, (settings.scoring.label,), settings.table.outbox_max
         )
         self._loop.take_over()
+        with kafka_errors(settings.kafka):
+            producer = KafkaProducer(
+                **client_config(settings.kafka), acks="all", enable_idempotence=True
+            )
         self._publisher = Publisher(
-            KafkaProducer(**client_config(settings.kafka), acks="all", enable_idempotence=True),
+            producer,
             settings.kafka.dead_letter_topic,
             settings.kafka.commit_topic,
             lambda error: log.warning("Kafka did not take a message: %s", error),

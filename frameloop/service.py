@@ -1,6 +1,7 @@
 """The whole service as one object: start everything in order, watch it, end it in order."""
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from consumers.keeper import KEEPER_NAME, TableKeeper
 from consumers.retrain import RetrainTrigger
 from consumers.scoring import ScoringConsumer
 from frameloop.adapters.kafka_topics import ensure_topics
+from frameloop.adapters.llama_factory import trainer_command
 from frameloop.core.errors import FatalError, SettingsError
 from frameloop.runtime.embedded_kafka import EmbeddedKafka
 from frameloop.runtime.endpoint import Endpoint
@@ -60,6 +62,8 @@ class Service:
         """Bring everything up. Raises `SettingsError` or `FatalError`; call `stop` then, too."""
         settings = self.settings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
+        if settings.training.enabled and not _names_a_cluster(settings):
+            trainer_command(settings.training.environment)
         self._endpoint = Endpoint(
             settings.metrics.host, settings.metrics.port, self._targets, self.is_healthy
         )
@@ -183,6 +187,11 @@ class Service:
         if not self.actors:
             return {}
         return {name: status["metrics_address"] for name, status in self.status().items()}
+
+
+def _names_a_cluster(settings: Settings) -> bool:
+    """Training then runs on another node, whose folders this process does not see."""
+    return bool(settings.ray.address or os.environ.get("RAY_ADDRESS"))
 
 
 def _port_of(settings: Settings) -> int:

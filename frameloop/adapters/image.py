@@ -24,7 +24,7 @@ from schemas.dead_letter import Reason
 TRAILING_BYTES_MAX = 4096
 
 _HASH_COLUMNS, _HASH_ROWS = 9, 8  # 8 differences in each of 8 rows: 64 bits
-_DRAFT_SIZE = (8 * _HASH_COLUMNS, 8 * _HASH_ROWS)  # enough for the hash; JPEG decodes an eighth
+_DRAFT_SIZE = (4 * _HASH_COLUMNS, 4 * _HASH_ROWS)  # enough for the hash; JPEG decodes an eighth
 _PILLOW = r"PIL(\.|$)"
 _PILLOW_MODULE = re.compile(_PILLOW)
 

@@ -87,7 +87,7 @@ class Trainer:
             # The Web UI and torchrun are found by PATH, hence this environment comes first.
             "PATH": f"{command.parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "VIRTUAL_ENV": str(self.environment.absolute()),
-            "HF_HOME": str(self.folder / "cache"),
+            "HF_HOME": str(self.folder.parent / "cache"),  # shared: a model is downloaded once
             "DISABLE_VERSION_CHECK": "0",
             "USE_MODELSCOPE_HUB": "1" if self.hub == "modelscope" else "0",
         }

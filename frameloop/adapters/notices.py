@@ -11,7 +11,8 @@ from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 from kafka.errors import KafkaError
 
-from frameloop.adapters.kafka_config import client_config
+from frameloop.adapters.kafka_connect import connected
+from frameloop.core.errors import FrameloopError
 from frameloop.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -38,12 +39,12 @@ class NoticeWatcher:
         while not self._stopping.is_set():
             try:
                 self._watch()
-            except KafkaError as error:
+            except (KafkaError, FrameloopError) as error:
                 log.warning("no notices for now: %s", error)
                 self._stopping.wait(RECONNECT_SECONDS)
 
     def _watch(self) -> None:
-        consumer = KafkaConsumer(**client_config(self._settings), enable_auto_commit=False)
+        consumer = connected(KafkaConsumer, self._settings, enable_auto_commit=False)
         try:
             at = KafkaPartition(self._settings.commit_topic, 0)
             consumer.assign([at])

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from frameloop.core.errors import FrameloopError, SettingsError
 from frameloop.runtime.settings import Settings, load_settings
@@ -40,10 +41,10 @@ def clear_errors(command: Command) -> Command:
         try:
             return command(*args, **kwargs)
         except SettingsError as error:
-            errors.print(f"[red]settings:[/] {error}", highlight=False, markup=True)
+            errors.print(f"[red]settings:[/] {escape(str(error))}", highlight=False)
             raise typer.Exit(EXIT_USAGE) from None
         except FrameloopError as error:
-            errors.print("[red]error:[/]", str(error), highlight=False)
+            errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
             raise typer.Exit(EXIT_FAILED) from None
         except KeyboardInterrupt:
             errors.print("stopped")

@@ -41,17 +41,17 @@ def _print_section(title: str, values: dict[str, Any]) -> None:
 
 
 def _print_runs(runs: list[dict[str, Any]]) -> None:
-    table = Table("run", "status", "version", "rows", "loss", "seconds", "model or error")
+    table = Table("status", "version", "rows", "loss", "seconds")
+    table.add_column("run, model or error", overflow="fold")
     for run in runs:
         loss = "" if run["loss_final"] is None else f"{run['loss_final']:.4f}"
         seconds = "" if run["seconds"] is None else f"{run['seconds']:.0f}"
         table.add_row(
-            run["run_id"],
             run["status"],
             str(run["table_version"]),
             str(run["rows"]),
             loss,
             seconds,
-            run["error"] or f"{run['output_dir']}/model",
+            f"{run['run_id']}\n{run['error'] or run['output_dir'] + '/model'}",
         )
     console.print(table)

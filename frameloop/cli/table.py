@@ -13,7 +13,7 @@ app = typer.Typer(no_args_is_help=True, help="Look into the table of screenshots
 
 HEAD_HIDDEN = ("image", "ledger")
 HEAD_ROWS_MAX = 1000
-CELL_CHARS_MAX = 120
+CELL_CHARS_MAX = 300
 
 
 def _open(config: Path | None) -> Any:
@@ -81,7 +81,7 @@ def head(
         for name, value in row.items():
             if name != "id" and value is not None:
                 text = str(value)[:CELL_CHARS_MAX]
-                console.print(f"  {name:<15} {text}", highlight=False, markup=False)
+                console.print(f"  {name:<15} {text}", highlight=False, markup=False, soft_wrap=True)
     if not found:
         console.print("no rows")
 

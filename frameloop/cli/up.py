@@ -35,7 +35,10 @@ def up(config: ConfigOption = None) -> None:
             f"{settings.kafka.bootstrap_servers}"
         )
         console.print(f"   table:   {settings.table_uri}", soft_wrap=True)
-        console.print(f"   metrics: http://{service.metrics_address}/metrics")
+        console.print(
+            f"   metrics: http://{service.metrics_address}/metrics, its actors': /sd there",
+            soft_wrap=True,
+        )
         console.print("   stop with Ctrl-C; `frameloop status` shows how far it is")
         while not stopping.wait(CHECK_SECONDS):
             service.check()

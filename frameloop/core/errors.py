@@ -39,9 +39,11 @@ class Rejected(FrameloopError):
     """The event can't become a row."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail[:DETAIL_CHARS_MAX])
+        # Whatever a server sent may be quoted in it; a letter must be valid UTF-8.
+        text = detail[:DETAIL_CHARS_MAX].encode("utf-8", "replace").decode("utf-8")
+        super().__init__(reason, text)
         self.reason = reason
-        self.detail = detail[:DETAIL_CHARS_MAX]
+        self.detail = text
 
     def __str__(self) -> str:
         return f"{self.reason.value}: {self.detail}"

@@ -9,7 +9,7 @@ from kafka import KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
 
 from frameloop.adapters.dead_letter_reader import read_dead_letters
-from frameloop.adapters.kafka_config import client_config
+from frameloop.adapters.kafka_connect import connected
 from frameloop.adapters.lance_table import ROW_ADDRESS_FRAGMENT_SHIFT
 from frameloop.runtime.settings import Settings
 from schemas.commit import CommitNotice
@@ -107,7 +107,7 @@ def _read_places(settings: Settings) -> dict[Place, int]:
 
 def read_topic(settings: Settings, topic: str) -> list[Any]:
     """All records of a topic, up to where it ends now. Small topics only."""
-    consumer = KafkaConsumer(**client_config(settings.kafka), enable_auto_commit=False)
+    consumer = connected(KafkaConsumer, settings.kafka, enable_auto_commit=False)
     found = []
     try:
         partitions = [KafkaPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]

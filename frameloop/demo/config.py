@@ -12,8 +12,8 @@ from frameloop.runtime.settings import Settings, load_settings
 
 MARKER = ".frameloop-demo"
 SCORE_MIN = 50.0
-TRAIN_SHARE = 0.45
-"""The run starts when this share of the frames has been scored and passes."""
+TRAIN_SHARE = 0.5
+"""The run starts when this share of the frames has been scored and passes: once in a demo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,7 @@ def write_settings(folder: DemoFolder, frames: int, training_environment: Path) 
             "score_min": SCORE_MIN,
             "min_new_rows": max(1, int(frames * TRAIN_SHARE)),
             "check_interval_s": 2.0,
+            "min_gap_s": 3600.0,
         },
     }
     options = {

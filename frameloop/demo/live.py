@@ -31,7 +31,8 @@ def render(progress: Progress) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_row("[bold]frameloop[/]", f"{progress.seconds:.0f} s", "")
     table.add_row("events sent", *_bar(progress.events, progress.events_all))
-    table.add_row("in the table", *_bar(progress.rows, progress.events_all), f"lag {progress.lag}")
+    good = progress.events_all - progress.dead_letters
+    table.add_row("in the table", *_bar(progress.rows, good), f"lag {progress.lag}")
     table.add_row("dead letters", "", str(progress.dead_letters))
     table.add_row("scored", *_bar(progress.scored, max(progress.rows, 1)))
     bar = _bar(progress.step, progress.steps) if progress.steps else ("", "")

@@ -22,6 +22,9 @@ from schemas.commit import CommitNotice
 from schemas.table import ROWS_FILTER
 
 SHEET_FRAMES = 8
+SHEET_FRAMES_A_SOURCE = 2
+SHEET_NAME = "contact-sheet.png"
+CURVE_NAME = "loss-curve.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,8 @@ def write_pictures(settings: Settings, folder: DemoFolder) -> list[Path]:
     dataset = lance.dataset(settings.table_uri)
     where = f"{ROWS_FILTER} AND {label} IS NOT NULL"
     ids = dataset.to_table(columns=["id", label], filter=where).sort_by(label)["id"].to_pylist()
-    worst, best = ids[:SHEET_FRAMES], ids[::-1][:SHEET_FRAMES]
-    sheet = folder.root / "contact-sheet.png"
+    worst, best = _varied(dataset, ids), _varied(dataset, ids[::-1])
+    sheet = folder.root / SHEET_NAME
     sheet.write_bytes(
         make_contact_sheet(_tiles(dataset, label, best), _tiles(dataset, label, worst))
     )
@@ -100,10 +103,23 @@ def write_pictures(settings: Settings, folder: DemoFolder) -> list[Path]:
     runs = load_runs(settings.runs_uri)
     history = loss_history(Path(runs[-1].output_dir)) if runs else []
     if history:
-        curve = folder.root / "loss-curve.png"
+        curve = folder.root / CURVE_NAME
         curve.write_bytes(plot_loss_curve(history, f"Training loss, {runs[-1].run_id}"))
         pictures.append(curve)
     return pictures
+
+
+def _varied(dataset: Any, ids: list[str]) -> list[str]:
+    """The first ids, but not more than two of one play session: neighbours look alike."""
+    rows = dataset.to_table(columns=["id", "source"], filter=ROWS_FILTER).to_pylist()
+    source_of = {row["id"]: row["source"] for row in rows}
+    taken: list[str] = []
+    count: Counter[str] = Counter()
+    for each in ids:
+        if count[source_of[each]] < SHEET_FRAMES_A_SOURCE and len(taken) < SHEET_FRAMES:
+            count[source_of[each]] += 1
+            taken.append(each)
+    return taken
 
 
 def _tiles(dataset: Any, label: str, ids: list[str]) -> list[Tile]:
@@ -137,14 +153,17 @@ def print_summary(console: Console, report: DemoReport, folder: DemoFolder) -> N
         f"table version {values['table_version']}, {values['fragments']} fragments",
     ]
     for run in values["training_runs"]:
-        what = run["error"] or f"final loss {run['final_loss']:.4f} in {run['seconds']:.0f} s"
+        what = run["error"] or "no result yet"
+        if run["final_loss"] is not None:
+            what = f"final loss {run['final_loss']:.4f} in {run['seconds']:.0f} s"
         lines.append(
             f"{run['run_id']} {run['status']}: {run['rows']} rows of version "
             f"{run['table_version']}, {what}"
         )
     for text in lines:
         console.print(f"  {text}", highlight=False, soft_wrap=True)
-    console.print(f"  all of it: {folder.report}", highlight=False, soft_wrap=True)
+    for name in (folder.report.name, SHEET_NAME, CURVE_NAME):
+        console.print(f"  {folder.root / name}", highlight=False, soft_wrap=True)
     for problem in report.problems:
         console.print(f"  [red]problem:[/] {problem}", highlight=False, soft_wrap=True)
 

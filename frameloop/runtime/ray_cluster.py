@@ -2,13 +2,15 @@
 
 import math
 import os
+import socket
 import warnings
 
 import ray
 
-from frameloop.core.errors import SettingsError
+from frameloop.core.errors import FatalError, SettingsError
 from frameloop.runtime.settings import Settings
 
+CONNECT_SECONDS_MAX = 5.0
 SMALL_ACTOR_CPUS = 0.1
 """Of the keeper and the trigger, which mostly wait."""
 
@@ -29,18 +31,34 @@ def start_ray(settings: Settings, *, log_to_driver: bool = True) -> None:
         with warnings.catch_warnings():
             # Ray's own processes are forked and at once replaced: nothing of Lance runs in them.
             warnings.filterwarnings("ignore", message="lance is not fork-safe")
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                object_store_memory=settings.ray.object_store_mb << 20,
-                include_dashboard=False,
-                **common,
-            )
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    object_store_memory=settings.ray.object_store_mb << 20,
+                    include_dashboard=False,
+                    **common,
+                )
+            except Exception as error:
+                # Ray raises bare exceptions here, e.g. when a busy machine is too slow for it.
+                raise FatalError(f"Ray did not start: {error}; try again") from error
     else:
+        _check_reachable(address)
         try:
             ray.init(address=address, **common)
         except ConnectionError as error:
             raise SettingsError(f"ray.address: {address} can't be reached: {error}") from None
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for minutes. `auto` and the like name no host."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS_MAX).close()
+    except OSError as error:
+        raise SettingsError(f"ray.address: {address} can't be reached: {error}") from None
 
 
 def check_resources(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as SourceError
 
 from frameloop.core.errors import SettingsError
 
@@ -279,6 +280,11 @@ def load_settings(config: Path | None = None) -> Settings:
         return Settings(**_read_config(config))
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
+    except SourceError as error:
+        raise SettingsError(
+            f"environment: {error}; lists and tables are written as JSON, "
+            "e.g. FRAMELOOP_FETCH__ALLOW_NETWORKS='[\"10.0.0.0/8\"]'"
+        ) from None
 
 
 def _read_config(config: Path | None) -> dict[str, Any]:
@@ -328,7 +334,7 @@ def _explain(error: ValidationError) -> str:
         if item["type"] == "extra_forbidden":
             lines.append(f"{name}: there is no such setting (see docs/settings.md)")
         else:
-            lines.append(f"{name}: {item['msg']}{given}")
+            lines.append(f"{name}: {item['msg'].removeprefix('Value error, ')}{given}")
     return "\n".join(lines)
 
 
