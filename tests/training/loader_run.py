@@ -7,6 +7,7 @@ Lance before and after its loader workers were forked.
 """
 
 import hashlib
+import json
 import sys
 from typing import Any
 
@@ -66,3 +67,4 @@ def _checksums(dataset: Any, collator: Any) -> list[str]:
 if __name__ == "__main__":
     data_dir, model_dir, *datasets = sys.argv[1:]
     reports = {dataset: report(data_dir, model_dir, dataset) for dataset in datasets}
+    print("\n" + json.dumps(reports))
