@@ -7,6 +7,7 @@ gathers. The steps, and what a crash between them leaves, are in docs/protocol.m
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import time
@@ -87,6 +88,7 @@ class IngestActor:
 
     async def _run(self) -> None:
         settings = self._settings
+        gc.freeze()  # what has been imported stays: it need not be looked through again and again
         self._source = await self._in_kafka_thread(
             EventSource, settings.kafka, settings.ingest.in_flight_events // 4 + 1
         )
@@ -217,7 +219,7 @@ class IngestActor:
         return []
 
     async def _written(self, batch_id: str, cut: Cut) -> AppendRequest:
-        fragments = await self._write(_to_table(cut)) if cut.rows else ()
+        fragments = await self._write(to_table(cut)) if cut.rows else ()
         reach("ingest.written")
         ids = pack_ids([row.values["id"] for row in cut.rows])
         rows = len(cut.rows)
@@ -294,7 +296,8 @@ class IngestActor:
         return await asyncio.get_running_loop().run_in_executor(self._kafka, call, *args)
 
 
-def _to_table(cut: Cut) -> pa.Table:
+def to_table(cut: Cut) -> pa.Table:
+    """The rows of a batch as the table stores them."""
     schema = row_schema()
     columns = [
         pa.array([row.values[field.name] for row in cut.rows], field.type) for field in schema

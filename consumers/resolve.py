@@ -4,12 +4,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 
 from frameloop.adapters.fetch import ImageFetcher
 from frameloop.adapters.image import verify_image
+from frameloop.adapters.verifiers import Verifiers
 from frameloop.core.errors import Rejected, TransientError
 from frameloop.core.event_row import RawRecord, make_dead_letter, make_row
 from frameloop.core.micro_batch import Row
@@ -38,9 +38,11 @@ class Resolver:
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._fetcher = fetcher
-        self._settings = settings
         self._now = now
-        self._verifiers = ThreadPoolExecutor(settings.verify_threads, thread_name_prefix="verify")
+        verify = partial(
+            verify_image, formats=settings.formats, pixels_max=settings.image_pixels_max
+        )
+        self._verifiers = Verifiers(verify, settings.verify_threads)
 
     async def resolve(self, record: RawRecord) -> Row | DeadLetter:
         """What becomes of the record. Raises nothing that the record or the web could cause.
@@ -77,12 +79,6 @@ class Resolver:
             fetched = "ok"
         finally:
             metrics.FETCH_SECONDS.labels(fetched).observe(time.perf_counter() - began)
-        verify = partial(
-            verify_image,
-            image.data,
-            formats=self._settings.formats,
-            pixels_max=self._settings.image_pixels_max,
-        )
-        facts = await asyncio.get_running_loop().run_in_executor(self._verifiers, verify)
+        facts = await self._verifiers.verify(image.data)
         metrics.IMAGE_BYTES.inc(len(image.data))
         return make_row(record, event, image.data, facts, self._now())
