@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import lance
 
 from frameloop.adapters import lance_table
-from frameloop.core.batch import CommitReceipt, CommitRequest, LabelRequest
+from frameloop.core.batch import AppendRequest, CommitReceipt, CommitRequest, LabelRequest
 from frameloop.core.commit_plan import CommitPlan, TableState, plan_commit
 from frameloop.core.errors import Conflict, Fenced, FrameloopError, TransientError
 from frameloop.core.ledger import Ledger
@@ -71,8 +71,7 @@ class CommitLoop:
                 continue
             self._epoch = ledger.epoch
             self.row_ids = RowIds()
-            for packed in lance_table.read_row_ids(self._dataset):
-                self.row_ids.add(packed)
+            self.row_ids.add(b"".join(lance_table.read_row_ids(self._dataset)))
             return
         raise TransientError(f"{self.uri}: could not take over, other writers are too busy")
 
@@ -100,6 +99,10 @@ class CommitLoop:
             except Conflict:
                 self._reload()
                 continue
+            for index in plan.present:
+                request = requests[index]
+                if isinstance(request, AppendRequest):
+                    self.row_ids.add(request.ids)
             return StepResult(self._answers(plan, notice), notice)
         raise TransientError(f"{self.uri}: no commit came through, other writers are too busy")
 

@@ -6,7 +6,6 @@ gathers. The steps, and what a crash between them leaves, are in docs/protocol.m
 """
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -53,10 +52,11 @@ Refused = list[TopicPartition]
 
 
 class IngestActor:
-    """One member of the consumer group. May be killed at any time and started again."""
+    """Number `index` of `ingest.actors`. May be killed at any time and started again."""
 
-    def __init__(self, settings: Settings, name: str) -> None:
-        configure_logging(name)
+    def __init__(self, settings: Settings, index: int) -> None:
+        configure_logging(f"ingest-{index}")
+        self._index = index
         self._settings = settings
         self._keeper = find_keeper(settings)
         limits = settings.ingest
@@ -90,8 +90,13 @@ class IngestActor:
         settings = self._settings
         gc.freeze()  # what has been imported stays: it need not be looked through again and again
         self._source = await self._in_kafka_thread(
-            EventSource, settings.kafka, settings.ingest.in_flight_events // 4 + 1
+            EventSource,
+            settings.kafka,
+            self._index,
+            settings.ingest.actors,
+            settings.ingest.in_flight_events // 4 + 1,
         )
+        await self._place(self._source.partitions)
         async with ImageFetcher(settings.fetch) as fetcher:
             self._resolver = Resolver(fetcher, settings.fetch)
             watch = asyncio.create_task(self._watch_topic())
@@ -134,18 +139,9 @@ class IngestActor:
             if refused:
                 await self._place(refused)
         records = await self._in_kafka_thread(self._source.poll, POLL_MS, self._is_full())
-        revoked = self._source.take_revoked()
-        self._batcher.drop(revoked)
-        for at in revoked:
-            with contextlib.suppress(KeyError):
-                metrics.LAG.remove(str(at.partition))  # its new owner shows it
-        assigned = self._source.take_assigned()
         for at, polled in records.items():
-            if at not in assigned:
-                await self._report_loss(at, polled[0].offset)
-                self._take_in(at, polled)
-        if assigned:
-            await self._place(assigned)
+            await self._report_loss(at, polled[0].offset)
+            self._take_in(at, polled)
         self._show_held()
         if self._commit is None and self._batcher.due(time.monotonic()):
             cut = self._batcher.cut(time.monotonic())
@@ -257,10 +253,9 @@ class IngestActor:
         for at in partitions:
             offset = table.get(at.partition, oldest[at])
             self._count_lost(at, offset, oldest[at])
-            if await self._in_kafka_thread(self._source.place, at, offset):
-                self._batcher.start(at, offset)
-            else:
-                self._batcher.drop([at])
+            offset = max(offset, oldest[at])
+            await self._in_kafka_thread(self._source.place, at, offset)
+            self._batcher.start(at, offset)
 
     async def _table_offsets(self) -> dict[int, int]:
         while True:

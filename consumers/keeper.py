@@ -21,19 +21,29 @@ from consumers.commit_loop import Answer, CommitLoop, StepResult
 from frameloop.adapters import lance_table
 from frameloop.adapters.kafka_config import client_config
 from frameloop.adapters.kafka_errors import kafka_errors
+from frameloop.adapters.kafka_topics import LETTER_BYTES_MAX
 from frameloop.adapters.publisher import Publisher
 from frameloop.core.batch import CommitReceipt, CommitRequest
-from frameloop.core.errors import BackPressure, Conflict, Fenced, TransientError
+from frameloop.core.errors import (
+    BackPressure,
+    Conflict,
+    FatalError,
+    Fenced,
+    SettingsError,
+    TransientError,
+)
 from frameloop.runtime import metrics
 from frameloop.runtime.faults import reach
 from frameloop.runtime.logs import configure_logging
 from frameloop.runtime.settings import Settings
+from schemas.commit import CommitNotice
 
 log = logging.getLogger(__name__)
 
 KEEPER_NAME = "table-keeper"
 IDLE_SECONDS = 1.0
 STORAGE_RETRY_SECONDS = 1.0
+START_RETRY_SECONDS = 1.0
 PUBLISH_TIMEOUT_S = 10.0
 
 
@@ -64,13 +74,38 @@ class TableKeeper:
     def __init__(self, settings: Settings) -> None:
         configure_logging("keeper")
         self._settings = settings
+        try:
+            self._take_over()
+        except (FatalError, SettingsError):
+            raise
+        except Exception:
+            # Ray gives an actor up for good whose constructor raises, but starts one again whose
+            # process ends: what is away now (storage, Kafka) comes back.
+            log.exception("the keeper could not start; trying again")
+            time.sleep(START_RETRY_SECONDS)
+            os._exit(1)
+        self._queue: deque[_Waiting] = deque()
+        self._notices: list[CommitNotice] = []
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._publishing: asyncio.Task[None] | None = None
+        self._fenced: Fenced | None = None
+        self._metrics_address = metrics.serve_metrics(settings.metrics.host)
+        self._show_table()
+
+    def _take_over(self) -> None:
+        settings = self._settings
         self._loop = CommitLoop(
             settings.table_uri, (settings.scoring.label,), settings.table.outbox_max
         )
         self._loop.take_over()
         with kafka_errors(settings.kafka):
             producer = KafkaProducer(
-                **client_config(settings.kafka), acks="all", enable_idempotence=True
+                **client_config(settings.kafka),
+                acks="all",
+                enable_idempotence=True,
+                max_request_size=LETTER_BYTES_MAX,
+                max_block_ms=int(PUBLISH_TIMEOUT_S * 1000),
             )
         self._publisher = Publisher(
             producer,
@@ -78,12 +113,6 @@ class TableKeeper:
             settings.kafka.commit_topic,
             lambda error: log.warning("Kafka did not take a message: %s", error),
         )
-        self._queue: deque[_Waiting] = deque()
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._fenced: Fenced | None = None
-        self._metrics_address = metrics.serve_metrics(settings.metrics.host)
-        self._show_table()
 
     async def commit(self, request: CommitRequest) -> CommitReceipt:
         """Returns once the request is part of the table; asking again with the same id is safe.
@@ -126,17 +155,37 @@ class TableKeeper:
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
-        while not self._fenced:
-            await asyncio.to_thread(self._publisher.send_letters, self._loop.ledger.outbox)
-            if not self._queue:
-                self._wake.clear()
-                try:
-                    await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
-                except TimeoutError:
-                    continue
-            count = min(len(self._queue), self._settings.table.commit_group_max)
-            group = [self._queue.popleft() for _ in range(count)]
-            await self._commit_group(group)
+        try:
+            while not self._fenced:
+                self._publish()
+                await self._turn()
+        except Exception:
+            # A keeper in an unknown state must not go on. Ray starts a new one, which reads the
+            # table; whoever waits hears of the death and asks again with the same batch id.
+            log.exception("the keeper can't go on and ends its process")
+            os._exit(1)
+
+    async def _turn(self) -> None:
+        if not self._queue:
+            self._wake.clear()
+            try:
+                await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
+            except TimeoutError:
+                return
+        count = min(len(self._queue), self._settings.table.commit_group_max)
+        await self._commit_group([self._queue.popleft() for _ in range(count)])
+
+    def _publish(self) -> None:
+        """Send letters and notices beside the commits, which do not wait for Kafka."""
+        if self._publishing is not None and not self._publishing.done():
+            return
+        if self._publishing is not None:
+            self._publishing.result()
+        outbox, notices = self._loop.ledger.outbox, self._notices
+        if outbox or notices:
+            self._notices = []
+            send = asyncio.to_thread(self._publisher.send, outbox, notices)
+            self._publishing = asyncio.create_task(send)
 
     async def _commit_group(self, group: list[_Waiting]) -> None:
         published = self._publisher.take_published()
@@ -153,18 +202,13 @@ class TableKeeper:
             self._queue.extendleft(reversed(group))
             await asyncio.sleep(STORAGE_RETRY_SECONDS)
             return
-        except Exception:
-            # A keeper in an unknown state must not go on. Ray starts a new one, which reads the
-            # table; whoever waits hears of the death and asks again with the same batch id.
-            log.exception("the keeper can't go on and ends its process")
-            os._exit(1)
         self._answer(group, result)
         if result.notice:
             self._publisher.forget(published)
             metrics.COMMIT_SECONDS.observe(time.perf_counter() - began)
             metrics.COMMIT_REQUESTS.observe(len(group))
             reach("keeper.answered")
-            await asyncio.to_thread(self._publisher.send_notice, result.notice)
+            self._notices.append(result.notice)
             self._show_table()
 
     def _answer(self, group: list[_Waiting], result: StepResult) -> None:

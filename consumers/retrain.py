@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 from ray.actor import ActorHandle
+from ray.exceptions import RayError
 
 from consumers.training_run import TrainingRun, close_abandoned, count_passing, plan_run
 from frameloop.adapters.runs_table import failures_in_a_row, last_success, load_runs
@@ -63,7 +64,13 @@ class RetrainTrigger:
                 "%s was under way when its process died; it counts as failed", record.run_id
             )
         while not self._stopping.is_set():
-            await self._check()
+            try:
+                await self._check()
+            except (RayError, FrameloopError, OSError, ValueError) as error:
+                # Ingest and labelling must not end because a training run did.
+                self._why = f"the last look failed: {error}"
+                log.exception("a round of the trigger failed; the next one follows")
+                await asyncio.to_thread(close_abandoned, self._settings)
             try:
                 interval = self._settings.training.check_interval_s
                 await asyncio.wait_for(self._stopping.wait(), interval)

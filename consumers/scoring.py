@@ -72,7 +72,10 @@ class ScoringConsumer:
         try:
             while not self._stopping:
                 self._wake.clear()
-                await self._start_work()
+                try:
+                    await self._start_work()
+                except (OSError, ValueError) as error:
+                    log.warning("the table can't be looked at now: %s", error)
                 try:
                     interval = self._settings.scoring.poll_interval_s
                     await asyncio.wait_for(self._wake.wait(), interval)

@@ -12,7 +12,7 @@ import lance
 from frameloop.adapters import lance_table
 from frameloop.adapters.llama_factory import Trainer, trainer_command
 from frameloop.adapters.runs_table import load_runs, save_run
-from frameloop.core.errors import FatalError
+from frameloop.core.errors import FatalError, FrameloopError
 from frameloop.core.training import (
     RunRecord,
     RunStatus,
@@ -89,13 +89,13 @@ class TrainingRun:
         try:
             self._trainer.start()
             result = self._wait(on_progress)
-        except OSError as error:
+        except (OSError, FrameloopError) as error:
             result = TrainingResult(None, 0, f"could not start: {error}")
         finally:
             self._trainer.stop()
-            untag(self.spec.table_uri, self.spec.tag)
         record = record.ended(result, now_ms())
         save_run(self.settings.runs_uri, record)
+        untag(self.spec.table_uri, self.spec.tag)
         return record
 
     def progress(self) -> TrainingProgress:

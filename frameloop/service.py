@@ -101,6 +101,8 @@ class Service:
         keeper = self.actors[KEEPER_NAME]
         if self._keeper_answer is None:
             self._keeper_answer, self._keeper_asked = keeper.status.remote(), time.monotonic()
+        if time.monotonic() - self._keeper_answered > KEEPER_GONE_SECONDS_MAX:
+            raise FatalError("no keeper answers: Ray may have ended; start the service again")
         ready, _ = ray.wait([self._keeper_answer], timeout=0)
         if ready:
             self._keeper_answer = None
@@ -112,8 +114,6 @@ class Service:
                 return
             if fenced:
                 raise FatalError(f"another service has taken the table over: {fenced}")
-        elif time.monotonic() - self._keeper_answered > KEEPER_GONE_SECONDS_MAX:
-            raise FatalError("no keeper answers: Ray may have ended; start the service again")
         elif time.monotonic() - self._keeper_asked > KEEPER_SILENT_SECONDS_MAX:
             log.error("the keeper has been silent too long; starting another")
             self._keeper_answer = None
@@ -121,7 +121,7 @@ class Service:
 
     def status(self) -> dict[str, dict[str, Any]]:
         """What each actor says of itself; an actor that is just starting again is left out."""
-        refs = {name: actor.status.remote() for name, actor in self.actors.items()}
+        refs = {name: actor.status.remote() for name, actor in list(self.actors.items())}
         ready, _ = ray.wait(list(refs.values()), num_returns=len(refs), timeout=STATUS_SECONDS)
         found = {}
         for name, ref in refs.items():
@@ -158,16 +158,19 @@ class Service:
 
     def _start_actors(self) -> None:
         settings = self.settings
+        try:
+            keeper = self._actor(TableKeeper, KEEPER_NAME, SMALL_ACTOR_CPUS).remote(settings)
+        except ValueError as error:
+            raise SettingsError(f"ray.namespace: a service is running in it: {error}") from None
         serve.start(proxy_location="Disabled")
         serve.run(build_app(settings.scoring), name=settings.serve_app, route_prefix=None)
-        keeper = self._actor(TableKeeper, KEEPER_NAME, SMALL_ACTOR_CPUS).remote(settings)
         self.actors[KEEPER_NAME] = keeper
         ray.get(keeper.status.remote())
         self._keeper_answered = time.monotonic()
         for index in range(settings.ingest.actors):
             name = f"ingest-{index}"
             actor = self._actor(IngestActor, name, settings.ingest.actor_cpus)
-            self._run(name, actor.remote(settings, name))
+            self._run(name, actor.remote(settings, index))
         for index in range(settings.scoring.actors):
             name = f"scoring-{index}"
             actor = self._actor(ScoringConsumer, name, settings.scoring.actor_cpus)

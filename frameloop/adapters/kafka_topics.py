@@ -9,6 +9,8 @@ from frameloop.adapters.kafka_errors import kafka_errors
 from frameloop.runtime.settings import KafkaSettings
 
 HOUR_MS = 3_600_000
+LETTER_BYTES_MAX = 4 << 20
+"""A letter holds its record in base64, and a record may have a megabyte."""
 COMMIT_RETENTION_MS = 24 * HOUR_MS
 
 
@@ -19,9 +21,10 @@ def ensure_topics(settings: KafkaSettings) -> list[str]:
     topic, and `SettingsError`.
     """
     retention = settings.dead_letter_retention_hours * HOUR_MS
+    letters = {"retention.ms": str(retention), "max.message.bytes": str(LETTER_BYTES_MAX)}
     wanted = [
         _topic(settings, settings.topic, settings.partitions, {}),
-        _topic(settings, settings.dead_letter_topic, 1, {"retention.ms": str(retention)}),
+        _topic(settings, settings.dead_letter_topic, 1, letters),
         _topic(settings, settings.commit_topic, 1, {"retention.ms": str(COMMIT_RETENTION_MS)}),
     ]
     admin = connected(KafkaAdminClient, settings)

@@ -45,6 +45,12 @@ class Publisher:
         with self._lock:
             self._published.difference_update(identities)
 
+    def send(self, outbox: Iterable[DeadLetter], notices: Iterable[CommitNotice]) -> None:
+        """Both, one after the other."""
+        self.send_letters(outbox)
+        for notice in notices:
+            self.send_notice(notice)
+
     def send_letters(self, outbox: Iterable[DeadLetter]) -> None:
         """Send what is in the outbox and not sent yet. A failed one is sent at the next call."""
         for letter in outbox:
@@ -62,7 +68,7 @@ class Publisher:
                 )
             except Exception as error:  # noqa: BLE001 - the client raises plain errors, too
                 self._failed(identity, error)
-                return
+                continue  # the next letter may be one that Kafka takes
             future.add_callback(partial(self._acknowledged, identity))
             future.add_errback(partial(self._failed, identity))
 

@@ -13,6 +13,9 @@ from frameloop.core.batch import AppendRequest, TopicPartition
 from frameloop.core.errors import BackPressure, StaleBatch
 from schemas.dead_letter import DeadLetter, LetterIdentity
 
+OUTBOX_BYTES_MAX = 16 << 20
+"""The ledger is written anew with every commit."""
+
 
 class PartitionState(BaseModel):
     """Where one partition stands: the table covers every offset below `offset_next`."""
@@ -78,8 +81,11 @@ class Ledger(BaseModel):
                     f"{part.at}: batch {batch.batch_id} starts at {part.offset_first}, "
                     f"the table stands at {state.offset_next}"
                 )
-        if batch.dead_letters and len(self.outbox) + len(batch.dead_letters) > outbox_max:
-            raise BackPressure(f"{len(self.outbox)} dead letters wait for Kafka")
+        if not batch.dead_letters or not self.outbox:
+            return  # an empty outbox takes any one batch, or a large one would wait for ever
+        size = sum(len(letter.original_base64) for letter in self.outbox)
+        if len(self.outbox) + len(batch.dead_letters) > outbox_max or size > OUTBOX_BYTES_MAX:
+            raise BackPressure(f"{len(self.outbox)} dead letters of {size} bytes wait for Kafka")
 
     def with_batch(self, batch: AppendRequest) -> Self:
         """The ledger once `batch` is in. Call `check` first."""

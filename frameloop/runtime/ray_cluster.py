@@ -62,11 +62,18 @@ def _check_reachable(address: str) -> None:
 
 
 def check_resources(settings: Settings) -> None:
-    """Raises `SettingsError` if Ray has fewer CPUs than the actors ask for: they would wait for
+    """Raises `SettingsError` if Ray has fewer CPUs or GPUs than the actors ask for: they would wait for
     ever.
     """
+    resources = ray.cluster_resources()
+    gpus = settings.scoring.replicas * settings.scoring.replica_gpus + settings.training.gpus
+    if resources.get("GPU", 0) < gpus:
+        raise SettingsError(
+            f"scorer replicas and training ask for {gpus:g} GPUs and Ray has "
+            f"{resources.get('GPU', 0):g}; lower scoring.replica_gpus or training.gpus"
+        )
     needed = cpus_needed(settings)
-    available = ray.cluster_resources().get("CPU", 0)
+    available = resources.get("CPU", 0)
     if available < needed:
         raise SettingsError(
             f"the actors ask for {needed:g} CPUs and Ray has {available:g}; lower ingest.actors, "

@@ -1,8 +1,6 @@
 """The running service: events in, rows and scores out, a model trained; actors killed on the way."""
 
 import json
-import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -122,25 +120,6 @@ def _replay(config: Path) -> bool:
 def _rows(settings: Settings) -> list[str]:
     found = lance.dataset(settings.table_uri).to_table(columns=["event_id"]).to_pylist()
     return [row["event_id"] for row in found if row["event_id"]]
-
-
-@pytest.mark.parametrize("victim", ["ingest-0", "table-keeper", "scoring-0"])
-def test_a_killed_actor_starts_again_and_nothing_is_lost_or_doubled(
-    victim: str, start: Callable[..., Service], images: ImageServer
-) -> None:
-    service = start()
-    settings = service.settings
-    send_pictures(settings.kafka, images, 0, 60)
-    until(lambda: len(books_of(settings).rows) > 0, "the first row")
-    pid = service.status()[victim]["pid"]
-    os.kill(pid, signal.SIGKILL)
-    send_pictures(settings.kafka, images, 60, 120)
-    assert_each_event_once(until_settled(settings))
-    until(lambda: is_labelled(settings), "every row scored")
-    until(
-        lambda: service.status().get(victim, {}).get("pid", pid) != pid, f"{victim} at work again"
-    )
-    service.check()
 
 
 def test_a_service_started_again_goes_on_where_the_table_stands(

@@ -61,8 +61,10 @@ def test_dead_letters_stay_in_the_outbox_until_kafka_has_them() -> None:
 
 def test_a_full_outbox_pushes_back_instead_of_growing() -> None:
     batch = AppendRequest("a", (OffsetRange(at(0), 0, 2),), (), 0, (letter(0), letter(1)))
+    Ledger().check(batch, outbox_max=1)  # one batch always fits, or it would wait for ever
+    following = AppendRequest("b", (OffsetRange(at(0), 2, 3),), (), 0, (letter(2),))
     with pytest.raises(BackPressure):
-        Ledger().check(batch, outbox_max=1)
+        Ledger().with_batch(batch).check(following, outbox_max=2)
 
 
 def test_the_ledger_survives_being_stored() -> None:
