@@ -273,7 +273,7 @@ class IngestActor:
         """
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            if await self._in_kafka_thread(self._source.topic_was_made_anew):
+            if await self._in_kafka_thread(self._source.topic_has_changed):
                 raise Conflict(
                     f"topic {self._source.topic} was made anew; reading it from its start"
                 )

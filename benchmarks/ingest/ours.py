@@ -27,7 +27,7 @@ from schemas.commit import CommitNotice
 from schemas.event import ScreenshotEvent
 
 SECONDS_MAX = 600.0
-SOURCES = 16
+SOURCES = 500  # many, so that each partition gets about as many events as the others
 STOP_SECONDS = 15.0
 GROUPS = ("ingest", "keeper", "kafka", "ray")
 
@@ -109,7 +109,7 @@ def _actors(settings: Settings) -> Iterator[dict[str, ActorHandle]]:
     actors = {KEEPER_NAME: keeper}
     for index in range(settings.ingest.actors):
         name = f"ingest-{index}"
-        actors[name] = ray.remote(IngestActor).options(name=name, **options).remote(settings, name)
+        actors[name] = ray.remote(IngestActor).options(name=name, **options).remote(settings, index)
     ingest = [actor for name, actor in actors.items() if name != KEEPER_NAME]
     ray.get([actor.status.remote() for actor in ingest])
     runs = [actor.run.remote() for actor in ingest]
