@@ -32,7 +32,7 @@ ANSWER_SECONDS_MAX = 8.0  # the client's time-out, the probe's steps, a slow mac
 CALLS: dict[str, Callable[[KafkaSettings], object]] = {
     "emitter": lambda kafka: EventEmitter.connect(kafka).close(),
     "topics": ensure_topics,
-    "source": lambda kafka: EventSource(kafka, 10).close(),
+    "source": lambda kafka: EventSource(kafka, 0, 1, 10).close(),
     "letters": lambda kafka: list(read_dead_letters(kafka)),
 }
 
