@@ -33,6 +33,10 @@ class TrainerActor:
     def __init__(self, settings: Settings, spec: TrainingSpec) -> None:
         configure_logging("trainer")
         self._run = TrainingRun(settings, spec)
+        self._metrics_address = metrics.serve_metrics(settings.metrics.host)
+
+    async def metrics_address(self) -> str:
+        return self._metrics_address
 
     async def run(self) -> RunRecord:
         return await asyncio.to_thread(self._run.execute)
@@ -55,6 +59,7 @@ class RetrainTrigger:
         self._last_start: float | None = None
         self._progress = TrainingProgress()
         self._trainer: ActorHandle | None = None
+        self._targets: dict[str, str] = {}
         self._metrics_address = metrics.serve_metrics(settings.metrics.host)
 
     async def run(self) -> None:
@@ -88,6 +93,7 @@ class RetrainTrigger:
             "pid": os.getpid(),
             "why": self._why,
             "running": self._trainer is not None,
+            "targets": self._targets,
             "progress": asdict(self._progress),
             "metrics_address": self._metrics_address,
         }
@@ -137,9 +143,11 @@ class RetrainTrigger:
         finally:
             ray.kill(self._trainer)
             self._trainer = None
+            self._targets = {}
             metrics.TRAINING_RUNNING.set(0)
 
     async def _follow(self, trainer: ActorHandle) -> None:
+        self._targets = {"trainer": await trainer.metrics_address.remote()}
         result = asyncio.ensure_future(trainer.run.remote())
         while not result.done():
             await asyncio.wait([result], timeout=1.0)

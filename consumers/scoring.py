@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 APPLY_ATTEMPTS_MAX = 8
 RETRY_SECONDS = 0.5
+REPLICA_SECONDS_MAX = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class ScoringConsumer:
         self._index = index
         self._label = settings.scoring.label
         self._scored_rows = 0
+        self._replicas: dict[str, float] = {}
         self._wake = asyncio.Event()
         self._stopping = False
         self._under_way: dict[int, asyncio.Task[None]] = {}
@@ -95,6 +97,7 @@ class ScoringConsumer:
             "pid": os.getpid(),
             "metrics_address": self._metrics_address,
             "scored_rows": self._scored_rows,
+            "targets": self._replica_targets(),
             "fragments_under_way": sorted(self._under_way),
         }
 
@@ -183,7 +186,15 @@ class ScoringConsumer:
             rows=len(columns),
         )
 
+    def _replica_targets(self) -> dict[str, str]:
+        """Scorer replicas that answered lately: Serve starts and ends them as it likes."""
+        now = time.monotonic()
+        seen = {a: at for a, at in self._replicas.items() if now - at < REPLICA_SECONDS_MAX}
+        self._replicas = seen
+        return {f"scorer-{address.rpartition(':')[2]}": address for address in seen}
+
     def _count(self, scores: FragmentScores) -> None:
+        self._replicas[scores.metrics_address] = time.monotonic()
         histogram = metrics.SCORES.labels(self._label)
         for value in scores.values:
             if not math.isnan(value):

@@ -163,7 +163,8 @@ class Service:
         except ValueError as error:
             raise SettingsError(f"ray.namespace: a service is running in it: {error}") from None
         serve.start(proxy_location="Disabled")
-        serve.run(build_app(settings.scoring), name=settings.serve_app, route_prefix=None)
+        app = build_app(settings.scoring, metrics_host=settings.metrics.host)
+        serve.run(app, name=settings.serve_app, route_prefix=None)
         self.actors[KEEPER_NAME] = keeper
         ray.get(keeper.status.remote())
         self._keeper_answered = time.monotonic()
@@ -189,7 +190,11 @@ class Service:
     def _targets(self) -> Mapping[str, str]:
         if not self.actors:
             return {}
-        return {name: status["metrics_address"] for name, status in self.status().items()}
+        targets = {}
+        for name, status in self.status().items():
+            targets[name] = status["metrics_address"]
+            targets.update(status.get("targets", {}))
+        return targets
 
 
 def _names_a_cluster(settings: Settings) -> bool:

@@ -12,11 +12,13 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from ray import serve
 from ray.serve import Application
 
 from frameloop.core.errors import SettingsError
+from frameloop.runtime import metrics
 from frameloop.runtime.settings import ScoringSettings
 from serve_apps.contract import Scorer
 from serve_apps.fragment_scoring import (
@@ -50,8 +52,9 @@ class ScorerDeployment:
     answer health checks meanwhile. More at once means more replicas.
     """
 
-    def __init__(self, factory: ScorerFactory) -> None:
+    def __init__(self, factory: ScorerFactory, metrics_host: str = "127.0.0.1") -> None:
         self._scorer = factory()
+        self._metrics_address = metrics.serve_metrics(metrics_host)
         self._tables = TableCache()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="score")
         self._started_at: float | None = None
@@ -82,13 +85,16 @@ class ScorerDeployment:
     def _score(self, request: FragmentRequest) -> FragmentScores:
         self._started_at = time.monotonic()
         try:
-            return score_fragment(request, self._scorer, self._tables)
+            scores = score_fragment(request, self._scorer, self._tables)
+            return replace(scores, metrics_address=self._metrics_address)
         finally:
             self._started_at = None
 
 
 def build_app(
-    settings: ScoringSettings, scorers: Mapping[str, ScorerFactory] | None = None
+    settings: ScoringSettings,
+    scorers: Mapping[str, ScorerFactory] | None = None,
+    metrics_host: str = "127.0.0.1",
 ) -> Application:
     """The application for `serve.run`, sized by the settings.
 
@@ -114,4 +120,4 @@ def build_app(
         graceful_shutdown_wait_loop_s=SHUTDOWN_WAIT_S,
         graceful_shutdown_timeout_s=SHUTDOWN_TIMEOUT_S,
     )
-    return deployment.bind(factory)
+    return deployment.bind(factory, metrics_host)

@@ -50,6 +50,8 @@ class FragmentScores:
     """Index of the row in the arrays -> why it has no score."""
     seconds_reading: float = 0.0
     seconds_scoring: float = 0.0
+    metrics_address: str = ""
+    """Where the replica that scored this serves its metrics."""
 
     @property
     def rows(self) -> int:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import lance
 import pytest
@@ -67,6 +68,13 @@ def test_every_event_becomes_one_row_or_one_dead_letter_and_every_row_a_score(
     row = dataset.to_table(filter="event_id = 'event-7'").to_pylist()[0]
     assert row["image"] == images.pictures[7]
     assert [m["role"] for m in row["messages"]] == ["user", "assistant"]
+    with urlopen(f"http://{service.metrics_address}/sd") as answer:
+        found = json.loads(answer.read())
+    processes = {each["labels"]["process"].split("-")[0] for each in found}
+    assert processes == {"service", "table", "ingest", "scoring", "retrain", "scorer"}
+    for each in found:
+        with urlopen(f"http://{each['targets'][0]}/metrics") as answer:
+            assert b"frameloop_events_total" in answer.read()
     status = collect_status(settings)
     assert sum(status["kafka"]["lag"].values()) == 0
     assert status["kafka"]["dead_letters"] == bad
