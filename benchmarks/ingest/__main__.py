@@ -143,8 +143,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             urls = [f"{base}/{frame.name}" for frame in frames]
             bench = Bench(Path(memory), Path(disk), urls, image_bytes, arguments.actors)
             result = against_peer(bench, arguments.rounds)
+            say(json.dumps(result))
             result |= on_disk(bench)
             if arguments.flat:
+                say(json.dumps(result))
                 result |= flat(bench)
     return result | {
         "images": len(urls),

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lance
 import ray
 from ray.actor import ActorHandle
 
 from benchmarks.ingest.steady import CpuSampler, Mark, Window, steady_window, tree_of
 from consumers.ingest import IngestActor
 from consumers.keeper import KEEPER_NAME, TableKeeper
+from frameloop.adapters.dead_letter_reader import read_dead_letters
 from frameloop.adapters.kafka_topics import ensure_topics
-from frameloop.demo.accounting import read_topic, take_accounts
+from frameloop.demo.accounting import Place, find_problems, read_topic
 from frameloop.runtime.deadline import Deadline
 from frameloop.runtime.embedded_kafka import EmbeddedKafka, free_port
 from frameloop.runtime.ray_cluster import SMALL_ACTOR_CPUS, start_ray
@@ -72,7 +74,7 @@ def run_ours(settings: Settings, urls: Sequence[str]) -> OurRun:
             with CpuSampler(lambda: groups) as sampler:
                 status = _wait(actors, len(urls))
         marks = _marks(settings)
-        problems = take_accounts(settings).problems
+        problems = _problems(settings)
     finally:
         if ray.is_initialized():
             ray.shutdown()
@@ -151,6 +153,18 @@ def _marks(settings: Settings) -> list[Mark]:
     records = read_topic(settings, settings.kafka.commit_topic)
     notices = [CommitNotice.model_validate_json(record.value) for record in records]
     return [(each.committed_at_ms / 1000, each.rows) for each in notices if each.rows]
+
+
+def _problems(settings: Settings) -> list[str]:
+    """Each event must be one row or one dead letter. Rows of other topics were there before."""
+    ours = f"topic = '{settings.kafka.topic}'"
+    dataset = lance.dataset(settings.table_uri)
+    found = dataset.to_table(columns=["partition", "offset"], filter=ours)
+    columns = [found[name].to_pylist() for name in ("partition", "offset")]
+    rows: list[Place] = list(zip(*columns, strict=True))
+    sent = {(each.partition, each.offset) for each in read_topic(settings, settings.kafka.topic)}
+    letters = {(x.partition, x.offset) for x in read_dead_letters(settings.kafka)}
+    return [*find_problems(sent, rows, letters), *(f"a dead letter: {at}" for at in letters)]
 
 
 def _port(settings: Settings) -> int:
