@@ -28,6 +28,7 @@ from schemas.event import ScreenshotEvent
 
 PICTURES = 400
 SETTLE_SECONDS_MAX = 120.0
+CHECK_SECONDS = 1.0
 
 
 def make_pictures(folder: Path) -> list[str]:
@@ -39,12 +40,14 @@ def make_pictures(folder: Path) -> list[str]:
         session.close()
 
 
-def send_steadily(settings: Settings, urls: list[str], rate: float, seconds: float) -> int:
+def send_steadily(service: Service, urls: list[str], rate: float, seconds: float) -> int:
     """Send at `rate` a second for `seconds`. The schedule is fixed: a late send is caught up."""
     total = int(rate * seconds)
-    with EventEmitter.connect(settings.kafka) as emitter:
+    with EventEmitter.connect(service.settings.kafka) as emitter:
         began = time.monotonic()
         for number in range(total):
+            if number % max(1, int(rate * CHECK_SECONDS)) == 0:
+                service.check()  # as `frameloop up` does all the time
             wait = began + number / rate - time.monotonic()
             if wait > 0:
                 time.sleep(wait)
@@ -52,6 +55,16 @@ def send_steadily(settings: Settings, urls: list[str], rate: float, seconds: flo
             source = f"bench-{number % 16}"
             emitter.send(ScreenshotEvent(event_id=str(number), source=source, image_url=url))
     return total
+
+
+def wait_until_it_reads(service: Service) -> None:
+    """Until each ingest actor has its partitions: how long a start takes is another question."""
+    for _ in Deadline(SETTLE_SECONDS_MAX).ticks(0.5):
+        service.check()
+        ingest = [each for name, each in service.status().items() if name.startswith("ingest")]
+        if ingest and all(each["partitions"] for each in ingest):
+            return
+    raise SystemExit("the ingest actors do not read")
 
 
 def settle(service: Service, total: int) -> None:
@@ -86,8 +99,9 @@ def run(folder: DemoFolder, rate: float, seconds: float) -> dict[str, Any]:
     service = Service(settings, log_to_driver=False)
     try:
         service.start()
+        wait_until_it_reads(service)
         base = f"http://127.0.0.1:{port_file.read_text(encoding='ascii')}"
-        total = send_steadily(settings, [f"{base}/{name}" for name in names], rate, seconds)
+        total = send_steadily(service, [f"{base}/{name}" for name in names], rate, seconds)
         settle(service, total)
         accounts = take_accounts(settings)
         records = read_topic(settings, settings.kafka.commit_topic)

@@ -37,14 +37,14 @@ class Bench:
     image_bytes: int
     actors: int
 
-    def ours(self, at: Path, rows_before: int = 0) -> tuple[OurRun, Path]:
+    def ours(self, at: Path, *, rows_before: int = 0, synced: bool = False) -> tuple[OurRun, Path]:
         home = at / "ours"
         shutil.rmtree(home, ignore_errors=True)
         settings = make_settings(self.memory / "service", home / "table.lance", self.actors)
         shutil.rmtree(settings.data_dir, ignore_errors=True)
         if rows_before:
             prefill(settings, rows_before)
-        run = run_ours(settings, self.urls)
+        run = run_ours(settings, self.urls, lambda: sync_tree(home) if synced else None)
         if run.problems:
             raise SystemExit(f"events are not accounted for: {run.problems}")
         say(f"ours: {run.window.images_per_s:.0f} images/s")
@@ -104,15 +104,14 @@ def _compared(ours: OurRun, peer: PeerRun, as_is: PeerRun) -> dict[str, float]:
 def on_disk(bench: Bench) -> dict[str, Any]:
     """Ours on the real disk, all of it synced, against what the disk writes before and after."""
     before = sequential_bytes_per_s(bench.disk, bench.image_bytes)
-    run, home = bench.ours(bench.disk)
-    synced_s = sync_tree(home)
+    run, home = bench.ours(bench.disk, synced=True)
     size = tree_bytes(home)
     shutil.rmtree(home)
     after = sequential_bytes_per_s(bench.disk, bench.image_bytes)
     disk = (before + after) / 2
     # What was committed before the window is on the disk by its end, too, and does not count.
     share = run.images_after(run.window.began_s) / len(bench.urls)
-    ours = size * share / (synced_s - run.window.began_s)
+    ours = size * share / (run.ended_s - run.window.began_s)
     return {
         "disk_share": round(ours / disk, 3),
         "disk_bytes_per_s": round(disk),
@@ -135,7 +134,9 @@ def flat(bench: Bench) -> dict[str, Any]:
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory(prefix="frameloop-bench-", dir=MEMORY_DISK) as memory,
-        tempfile.TemporaryDirectory(prefix="frameloop-bench-", dir=arguments.disk) as disk,
+        tempfile.TemporaryDirectory(
+            prefix="frameloop-bench-", dir=arguments.disk.resolve()
+        ) as disk,
     ):
         frames = make_frames(Path(memory) / "frames", arguments.images)
         image_bytes = sum(frame.stat().st_size for frame in frames)

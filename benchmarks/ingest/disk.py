@@ -24,8 +24,8 @@ def sequential_bytes_per_s(folder: Path, size: int) -> float:
     return written / seconds
 
 
-def sync_tree(folder: Path) -> float:
-    """Have all files of the folder on the disk; returns the Unix time when they were."""
+def sync_tree(folder: Path) -> None:
+    """Have all files of the folder on the disk."""
     for path in folder.rglob("*"):
         if path.is_file():
             descriptor = os.open(path, os.O_RDONLY)
@@ -33,7 +33,6 @@ def sync_tree(folder: Path) -> float:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-    return time.time()
 
 
 def tree_bytes(folder: Path) -> int:

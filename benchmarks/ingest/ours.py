@@ -4,7 +4,8 @@ The ingest half alone, as the service runs it: scoring and retraining have no co
 """
 
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +37,17 @@ GROUPS = ("ingest", "keeper", "kafka", "ray")
 
 @dataclass(frozen=True, slots=True)
 class OurRun:
-    """`cpu_s` by group of processes, in the window; `resident_bytes` the most, by actor."""
+    """`cpu_s` by group of processes, in the window; `resident_bytes` the most, by actor.
+
+    `ended_s`: Unix time when all was committed and `at_end` had returned.
+    """
 
     window: Window
     cpu_s: dict[str, float]
     resident_bytes: dict[str, int]
     problems: list[str]
     marks: list[Mark]
+    ended_s: float
 
     def images_after(self, when_s: float) -> int:
         return sum(images for at_s, images in self.marks if at_s > when_s)
@@ -59,7 +64,9 @@ def make_settings(data: Path, table: Path, actors: int) -> Settings:
     )
 
 
-def run_ours(settings: Settings, urls: Sequence[str]) -> OurRun:
+def run_ours(
+    settings: Settings, urls: Sequence[str], at_end: Callable[[], None] = lambda: None
+) -> OurRun:
     """Ingest all URLs, an event each, and check that each became a row."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     broker = EmbeddedKafka(settings.data_dir / "kafka", _port(settings))
@@ -73,6 +80,8 @@ def run_ours(settings: Settings, urls: Sequence[str]) -> OurRun:
             groups = _groups(actors, broker, others)
             with CpuSampler(lambda: groups) as sampler:
                 status = _wait(actors, len(urls))
+                at_end()
+                ended_s = time.time()
         marks = _marks(settings)
         problems = _problems(settings)
     finally:
@@ -86,6 +95,7 @@ def run_ours(settings: Settings, urls: Sequence[str]) -> OurRun:
         resident_bytes={name: each["resident_bytes_max"] for name, each in status.items()},
         problems=problems,
         marks=marks,
+        ended_s=ended_s,
     )
 
 
@@ -140,7 +150,7 @@ def _groups(
 
 def _wait(actors: dict[str, ActorHandle], total: int) -> dict[str, Any]:
     done = 0
-    for _ in Deadline(SECONDS_MAX).ticks(0.5):
+    for _ in Deadline(SECONDS_MAX).ticks(0.25):
         status = {name: ray.get(actor.status.remote()) for name, actor in actors.items()}
         ingest = {name: each for name, each in status.items() if name != KEEPER_NAME}
         done = sum(s["committed_rows"] + s["committed_letters"] for s in ingest.values())
