@@ -71,6 +71,10 @@ MINUTES ?= 10
 soak: setup ## Load and faults at random, then the invariant (MINUTES=10)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
+.PHONY: bench-ingest
+bench-ingest: setup ## Ingest against img2dataset on this machine (needs nginx: apt-get install nginx-light)
+	$(BIN)/python -m benchmarks.ingest
+
 .PHONY: bench-freshness
 bench-freshness: setup ## 200 events/s for 3 minutes: how soon is a row there, how soon its score?
 	$(BIN)/python -m benchmarks.freshness

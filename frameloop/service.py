@@ -18,6 +18,7 @@ from consumers.scoring import ScoringConsumer
 from frameloop.adapters.kafka_topics import ensure_topics
 from frameloop.adapters.llama_factory import trainer_command
 from frameloop.core.errors import FatalError, SettingsError
+from frameloop.core.keeper_watch import KeeperWatch, Verdict
 from frameloop.runtime.embedded_kafka import EmbeddedKafka
 from frameloop.runtime.endpoint import Endpoint
 from frameloop.runtime.ray_cluster import SMALL_ACTOR_CPUS, check_resources, start_ray
@@ -28,10 +29,7 @@ log = logging.getLogger(__name__)
 
 STOP_SECONDS = 15.0
 STATUS_SECONDS = 10.0
-KEEPER_SILENT_SECONDS_MAX = 30.0
 KEEPER_HEALTHY_SECONDS_MAX = 60.0
-KEEPER_GONE_SECONDS_MAX = 180.0
-"""Several keepers have been started in vain by then."""
 TRIGGER_NAME = "retrain-trigger"
 FOREVER = {"max_restarts": -1, "max_task_retries": -1}
 """Ray starts a dead actor again, and its `run` with it."""
@@ -47,7 +45,7 @@ class Service:
         self._runs: dict[str, ray.ObjectRef] = {}
         self._owns_ray = False
         self._keeper_answer: ray.ObjectRef | None = None
-        self._keeper_asked = 0.0
+        self._watch = KeeperWatch()
         self._keeper_answered = 0.0
         self._broker: EmbeddedKafka | None = None
         self._endpoint: Endpoint | None = None
@@ -98,26 +96,33 @@ class Service:
                 raise FatalError(f"{name} has ended by itself")
 
     def _check_keeper(self) -> None:
-        keeper = self.actors[KEEPER_NAME]
         if self._keeper_answer is None:
-            self._keeper_answer, self._keeper_asked = keeper.status.remote(), time.monotonic()
-        if time.monotonic() - self._keeper_answered > KEEPER_GONE_SECONDS_MAX:
-            raise FatalError("no keeper answers: Ray may have ended; start the service again")
+            self._keeper_answer = self.actors[KEEPER_NAME].status.remote()
+            self._watch.asked(time.monotonic())
         ready, _ = ray.wait([self._keeper_answer], timeout=0)
         if ready:
-            self._keeper_answer = None
-            try:
-                fenced = ray.get(ready[0])["fenced"]
-                self._keeper_answered = time.monotonic()
-            except RayError as error:
-                log.info("the keeper starts again: %s", error)
-                return
-            if fenced:
-                raise FatalError(f"another service has taken the table over: {fenced}")
-        elif time.monotonic() - self._keeper_asked > KEEPER_SILENT_SECONDS_MAX:
+            self._hear_keeper(ready[0])
+        verdict = self._watch.verdict(time.monotonic())
+        if verdict is Verdict.GONE:
+            raise FatalError("no keeper answers: Ray may have ended; start the service again")
+        if verdict is Verdict.SILENT:
             log.error("the keeper has been silent too long; starting another")
             self._keeper_answer = None
-            ray.kill(keeper, no_restart=False)
+            self._watch.failed()
+            ray.kill(self.actors[KEEPER_NAME], no_restart=False)
+
+    def _hear_keeper(self, answer: ray.ObjectRef) -> None:
+        self._keeper_answer = None
+        try:
+            fenced = ray.get(answer)["fenced"]
+        except RayError as error:
+            self._watch.failed()
+            log.info("the keeper starts again: %s", error)
+            return
+        self._watch.answered()
+        self._keeper_answered = time.monotonic()
+        if fenced:
+            raise FatalError(f"another service has taken the table over: {fenced}")
 
     def status(self) -> dict[str, dict[str, Any]]:
         """What each actor says of itself; an actor that is just starting again is left out."""

@@ -1,8 +1,9 @@
 """Is this an image that may go into the table? Decided by content alone.
 
 Names, headers and content types are not looked at. What passes is of an allowed format, one frame,
-within the pixel limit, decodes from its first byte to its last, and has at most
-`TRAILING_BYTES_MAX` bytes behind it.
+within the pixel limit, decodes without an error, ends with its format's end mark, and has at most
+`TRAILING_BYTES_MAX` bytes behind it. A JPEG has no check sums: half of one with an end mark put
+behind it passes, its lower part grey.
 """
 
 import hashlib

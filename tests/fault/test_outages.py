@@ -11,6 +11,7 @@ from kafka import KafkaAdminClient
 from consumers.commit_loop import CommitLoop
 from frameloop.adapters.kafka_topics import ensure_topics
 from frameloop.core.errors import FatalError
+from frameloop.core.keeper_watch import KeeperWatch
 from frameloop.runtime.embedded_kafka import EmbeddedKafka, free_port
 from frameloop.service import Service
 from tests.accounts import assert_each_event_once
@@ -89,7 +90,7 @@ def test_a_keeper_paused_and_replaced_commits_nothing_more_when_it_comes_back(
 def test_a_keeper_that_hangs_is_replaced_by_the_service(
     service: Service, images: ImageServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frameloop.service.KEEPER_SILENT_SECONDS_MAX", 2.0)
+    monkeypatch.setattr(service, "_watch", KeeperWatch(silent_seconds_max=2.0))
     settings = service.settings
     pid = keeper_pid(service)
     os.kill(pid, signal.SIGSTOP)
