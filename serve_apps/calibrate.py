@@ -92,7 +92,7 @@ def score_of(encoded: bytes) -> float:
     score = score_image(encoded)
     if score.value is None:
         raise ValueError(score.error)
-    return score.value
+    return float(score.value)
 
 
 def report(frames: Sequence[Pixels]) -> Iterator[str]:

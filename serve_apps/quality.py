@@ -49,6 +49,7 @@ class QualityScorer:
     name = "quality"
     version = "1"
     """To be raised with any change to a constant or formula here, in `frame_metrics` or in `frame_decode`."""
+    type = "float32"
     inputs: tuple[str, ...] = ("image",)
 
     def __init__(self) -> None:

@@ -64,8 +64,8 @@ def test_its_factory_and_its_scores_travel(scorer: Scorer) -> None:
     assert pickle.loads(pickle.dumps(scores)) == scores
 
 
-def test_a_score_is_a_value_or_an_error_never_both_or_neither() -> None:
+def test_a_score_is_a_value_or_an_error_never_both() -> None:
     with pytest.raises(ValueError, match="either"):
         Score(1.0, "error")
     with pytest.raises(ValueError, match="either"):
-        Score(None)
+        Score(error="error", columns={"messages": []})

@@ -35,7 +35,7 @@ def write(uri: str, values: list[bytes | None], mode: str = "create") -> int:
 class Counting:
     """Remembers the sizes of the batches it got."""
 
-    name, version = "counting", "1"
+    name, version, type = "counting", "1", "float32"
     inputs: tuple[str, ...] = ("image",)
 
     def __init__(self, answers: int | None = None) -> None:
