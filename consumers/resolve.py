@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
+from consumers.image_room import Intake, NoRoom
 from frameloop.adapters.fetch import ImageFetcher
 from frameloop.adapters.image import verify_image
 from frameloop.adapters.verifiers import Verifiers
@@ -44,7 +45,7 @@ class Resolver:
         )
         self._verifiers = Verifiers(verify, settings.verify_threads)
 
-    async def resolve(self, record: RawRecord) -> Row | DeadLetter:
+    async def resolve(self, record: RawRecord, intake: Intake) -> Row | DeadLetter:
         """What becomes of the record. Raises nothing that the record or the web could cause.
 
         Where this machine itself lacks something (sockets, memory), it waits and tries again: that
@@ -53,7 +54,7 @@ class Resolver:
         event: ScreenshotEvent | None = None
         try:
             event = decode(record.key, record.value, record.headers)
-            outcome: Row | DeadLetter = await self._until_it_can_be_said(record, event)
+            outcome: Row | DeadLetter = await self._until_it_can_be_said(record, event, intake)
         except (EventError, Rejected) as error:
             now_ms = int(self._now().timestamp() * 1000)
             outcome = make_dead_letter(record, error.reason, error.detail, now_ms, event)
@@ -63,19 +64,24 @@ class Resolver:
         metrics.EVENTS.labels(kind).inc()
         return outcome
 
-    async def _until_it_can_be_said(self, record: RawRecord, event: ScreenshotEvent) -> Row:
+    async def _until_it_can_be_said(
+        self, record: RawRecord, event: ScreenshotEvent, intake: Intake
+    ) -> Row:
         while True:
             try:
-                return await self._to_row(record, event)
+                async with intake:
+                    return await self._to_row(record, event, intake)
+            except NoRoom:
+                continue
             except TransientError as error:
                 log.warning("%s at %d: %s; trying again", record.at, record.offset, error)
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _to_row(self, record: RawRecord, event: ScreenshotEvent) -> Row:
+    async def _to_row(self, record: RawRecord, event: ScreenshotEvent, intake: Intake) -> Row:
         began = time.perf_counter()
         fetched = "failed"
         try:
-            image = await self._fetcher.fetch(event.image_url)
+            image = await self._fetcher.fetch(event.image_url, intake)
             fetched = "ok"
         finally:
             metrics.FETCH_SECONDS.labels(fetched).observe(time.perf_counter() - began)

@@ -44,6 +44,7 @@ class Service:
         self.actors: dict[str, ActorHandle] = {}
         self._runs: dict[str, ray.ObjectRef] = {}
         self._owns_ray = False
+        self._ingest_generation = 0
         self._keeper_answer: ray.ObjectRef | None = None
         self._watch = KeeperWatch()
         self._keeper_answered = 0.0
@@ -137,6 +138,26 @@ class Service:
                     log.info("%s does not answer: %s", name, error)
         return found
 
+    def scale_ingest(self, actors: int) -> None:
+        """Go on with so many ingest actors, which take the partitions over from those before.
+
+        What those had in hand is read again where the table stands. Raises `SettingsError` if
+        Ray has no room for them; those before then go on.
+        """
+        ingest = self.settings.ingest.model_copy(update={"actors": actors})
+        scaled = self.settings.model_copy(update={"ingest": ingest})
+        check_resources(scaled)
+        before = [name for name in self.actors if name.startswith("ingest-")]
+        for name in before:
+            self.actors[name].stop.remote()
+        runs = [self._runs.pop(name) for name in before]
+        ray.wait(runs, num_returns=len(runs), timeout=STOP_SECONDS)
+        for name in before:
+            ray.kill(self.actors.pop(name))
+        self.settings = scaled
+        self._ingest_generation += 1
+        self._start_ingest()
+
     def stop(self) -> None:
         """End what was started, the last first. What was under way is read again at the next start."""
         if ray.is_initialized():
@@ -173,16 +194,22 @@ class Service:
         self.actors[KEEPER_NAME] = keeper
         ray.get(keeper.status.remote())
         self._keeper_answered = time.monotonic()
-        for index in range(settings.ingest.actors):
-            name = f"ingest-{index}"
-            actor = self._actor(IngestActor, name, settings.ingest.actor_cpus)
-            self._run(name, actor.remote(settings, index))
+        self._start_ingest()
         for index in range(settings.scoring.actors):
             name = f"scoring-{index}"
             actor = self._actor(ScoringConsumer, name, settings.scoring.actor_cpus)
             self._run(name, actor.remote(settings, index))
         trigger = self._actor(RetrainTrigger, TRIGGER_NAME, SMALL_ACTOR_CPUS)
         self._run(TRIGGER_NAME, trigger.remote(settings))
+
+    def _start_ingest(self) -> None:
+        settings = self.settings
+        for index in range(settings.ingest.actors):
+            name = f"ingest-{index}"
+            # Ray frees the name of an actor that was killed only by and by.
+            unique = f"{name}-{self._ingest_generation}"
+            actor = self._actor(IngestActor, unique, settings.ingest.actor_cpus)
+            self._run(name, actor.remote(settings, index))
 
     def _actor(self, kind: type, name: str, cpus: float) -> Any:
         namespace = self.settings.ray.namespace

@@ -5,7 +5,7 @@ import uuid
 from datetime import UTC, datetime
 
 from consumers.commit_loop import CommitLoop
-from consumers.ingest import to_table
+from consumers.hand_over import to_table
 from frameloop.adapters import lance_table
 from frameloop.core.batch import AppendRequest, OffsetRange, TopicPartition
 from frameloop.core.event_row import ImageFacts, RawRecord, make_row

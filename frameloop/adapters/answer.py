@@ -11,6 +11,7 @@ import time
 import zlib
 from dataclasses import dataclass
 from socket import EAI_AGAIN, EAI_FAIL, EAI_SYSTEM
+from typing import Protocol
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -39,6 +40,26 @@ class AnswerLimits:
 
     bytes_max: int
     robot: str | None
+
+
+class Meter(Protocol):
+    """Is told of each byte that is held, and may raise: the exchange ends with what it raises."""
+
+    def clear(self) -> None:
+        """A new attempt begins; what was held before is not held any more."""
+
+    def take(self, size: int) -> None:
+        """So many bytes more are held."""
+
+
+class Unmetered:
+    """For whoever has no bound but the one of each image."""
+
+    def clear(self) -> None:
+        """Nothing is counted."""
+
+    def take(self, size: int) -> None:
+        """Nothing is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,45 +96,56 @@ class AttemptError(Exception):
         self.asked_s = asked_s
 
 
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What one exchange may take: time, and bytes by the meter."""
+
+    timeout: aiohttp.ClientTimeout
+    meter: Meter
+
+
 async def exchange(
-    session: aiohttp.ClientSession, url: URL, limits: AnswerLimits, within: aiohttp.ClientTimeout
+    session: aiohttp.ClientSession, url: URL, limits: AnswerLimits, within: Within
 ) -> Body | Redirect:
     """Fetch once. The URL has been checked, and the session connects to checked addresses only.
 
     Raises `Rejected` (final), `AttemptError`, or `TransientError` when this machine has run out
-    of sockets or memory.
+    of sockets or memory, or whatever the meter raises.
     """
+    within.meter.clear()
     try:
-        async with session.get(url, allow_redirects=False, timeout=within) as response:
+        async with session.get(url, allow_redirects=False, timeout=within.timeout) as response:
             if response.status in _WITH_BODY:
-                return await _image(response, limits)
+                return await _image(response, limits, within.meter)
             return _redirect(response)
     except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
         raise _explained(error) from None
 
 
-async def _image(response: aiohttp.ClientResponse, limits: AnswerLimits) -> Body:
+async def _image(response: aiohttp.ClientResponse, limits: AnswerLimits, meter: Meter) -> Body:
     if limits.robot is not None:
         denied = denying_directive(response.headers.getall("X-Robots-Tag", ()), limits.robot)
         if denied is not None:
             raise Rejected(Reason.ROBOTS_DENIED, f"X-Robots-Tag: {denied}")
     if (response.content_length or 0) > limits.bytes_max:
         raise _too_large(limits.bytes_max)
-    data = await _read(response.content, limits.bytes_max)
+    data = await _read(response.content, limits.bytes_max, meter)
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         data = await _unpacked(data, encoding, limits.bytes_max)
+        meter.take(len(data))
     if not data:
         raise Rejected(Reason.IMAGE_EMPTY, "an answer without a byte")
     return Body(response.status, data)
 
 
-async def _read(content: aiohttp.StreamReader, bytes_max: int) -> bytes:
+async def _read(content: aiohttp.StreamReader, bytes_max: int, meter: Meter) -> bytes:
     parts, size = [], 0
     while part := await content.readany():
         size += len(part)
         if size > bytes_max:
             raise _too_large(bytes_max)
+        meter.take(len(part))
         parts.append(part)
     return b"".join(parts)
 

@@ -11,16 +11,27 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka import TopicPartition as KafkaPartition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
 from frameloop.adapters.kafka_connect import connected
 from frameloop.adapters.kafka_errors import kafka_errors
 from frameloop.core.batch import TopicPartition
-from frameloop.core.errors import FatalError, FrameloopError
+from frameloop.core.errors import Conflict, FatalError, FrameloopError
 from frameloop.runtime.settings import KafkaSettings
 
 Records = Mapping[TopicPartition, list[Any]]
+
+
+class PositionLost(Conflict):
+    """Kafka does not have what comes next: deleted, or its log was cut off.
+
+    `partitions` says where the log was cut off, as far as the brokers know (KIP-320).
+    """
+
+    def __init__(self, partitions: Mapping[TopicPartition, int | None]) -> None:
+        super().__init__(partitions)
+        self.partitions = partitions
 
 
 class EventSource:
@@ -37,7 +48,7 @@ class EventSource:
             settings,
             group_id=settings.group_id,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # the table says where to read; nothing may be passed over
             max_poll_records=poll_max,
         )
         self._all = self._partition_numbers()
@@ -47,7 +58,10 @@ class EventSource:
         self._consumer.assign(self._kafka_partitions)
 
     def poll(self, timeout_ms: int, paused: bool) -> Records:
-        """Records in offset order per partition; none while `paused`. Call `place` first."""
+        """Records in offset order per partition; none while `paused`. Call `place` first.
+
+        Raises `PositionLost` when Kafka does not have the offsets (any more) that come next.
+        """
         if not self.partitions:
             time.sleep(timeout_ms / 1000)  # more actors than partitions
             return {}
@@ -55,12 +69,24 @@ class EventSource:
             change = self._consumer.pause if paused else self._consumer.resume
             change(*self._kafka_partitions)
             self._paused = paused
-        polled = self._consumer.poll(timeout_ms)
+        try:
+            polled = self._consumer.poll(timeout_ms)
+        except OffsetOutOfRangeError as error:
+            raise PositionLost({self._named(at.partition): None for at in error.args[0]}) from error
+        except LogTruncationError as error:
+            ends = error.divergent_offsets.items()
+            found = {self._named(at.partition): end.offset if end else None for at, end in ends}
+            raise PositionLost(found) from error
         return {self._named(at.partition): records for at, records in polled.items()}
 
     def first_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The oldest offset that Kafka still holds of each."""
         found = self._consumer.beginning_offsets([self._kafka(at) for at in partitions])
+        return {self._named(at.partition): int(offset) for at, offset in found.items()}
+
+    def end_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset that the next event of each will have."""
+        found = self._consumer.end_offsets([self._kafka(at) for at in partitions])
         return {self._named(at.partition): int(offset) for at, offset in found.items()}
 
     def place(self, at: TopicPartition, offset: int) -> None:
@@ -69,8 +95,8 @@ class EventSource:
 
     def lag(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Events in Kafka at or after each position."""
-        ends = self._consumer.end_offsets([self._kafka(at) for at in positions])
-        return {at: max(0, ends[self._kafka(at)] - offset) for at, offset in positions.items()}
+        ends = self.end_offsets(positions)
+        return {at: max(0, ends[at] - offset) for at, offset in positions.items()}
 
     def topic_has_changed(self) -> bool:
         """Has the topic of this name another id by now, or other partitions? False while it can't

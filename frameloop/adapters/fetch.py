@@ -17,7 +17,16 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from frameloop.adapters.answer import AnswerLimits, AttemptError, Body, Redirect, exchange
+from frameloop.adapters.answer import (
+    AnswerLimits,
+    AttemptError,
+    Body,
+    Meter,
+    Redirect,
+    Unmetered,
+    Within,
+    exchange,
+)
 from frameloop.adapters.resolver import CheckedResolver, Lookup, system_lookup
 from frameloop.adapters.slots import HostSlots
 from frameloop.core.address import AddressPolicy, shown
@@ -33,6 +42,7 @@ from schemas.dead_letter import Reason
 LOOKUP_CACHE_S = 30
 LOOKUP_CACHE_HOSTS = 4096
 READ_BUFFER_BYTES = 256 << 10
+UNMETERED = Unmetered()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,8 @@ class ImageFetcher:
     """One per actor and event loop; `async with` opens and closes its connections.
 
     Any number of `fetch` calls may run at once: those beyond the limits wait their turn, which
-    costs them no time-out. Memory in hand is up to `connections * image_bytes_max`.
+    costs them no time-out. Memory in hand is up to `connections * image_bytes_max`, or what the
+    meter allows.
     """
 
     def __init__(
@@ -115,18 +126,19 @@ class ImageFetcher:
         """Hosts that the circuit breaker leaves alone at present. For metrics."""
         return self._breaker.open_hosts()
 
-    async def fetch(self, url: str) -> Fetched:
-        """The bytes at the URL, not yet verified to be an image.
+    async def fetch(self, url: str, meter: Meter = UNMETERED) -> Fetched:
+        """The bytes at the URL, not yet verified to be an image; `meter` is told of them.
 
         Raises `Rejected` once it is clear that this URL gives none: at once, or after all
-        attempts. Raises `TransientError`, at once, when this machine has run out of sockets.
+        attempts. Raises `TransientError`, at once, when this machine has run out of sockets, and
+        whatever the meter raises.
         """
         started_s = self._clock()
         target = self._policy.url(url)
         failures = 0
         while True:
             try:
-                body, host = await self._attempt(target)
+                body, host = await self._attempt(target, meter)
             except AttemptError as failure:
                 failures += 1
                 delay_s = self._delay_s(failure, failures)
@@ -143,12 +155,12 @@ class ImageFetcher:
             return None
         return self._retry.delay_s(failures, failure.asked_s, self._rng)
 
-    async def _attempt(self, url: URL) -> tuple[Body, str]:
+    async def _attempt(self, url: URL, meter: Meter) -> tuple[Body, str]:
         """One attempt: the request, and those that redirects ask for, within one time-out."""
         seen = {url}
-        timeout = self._timeout
+        within = Within(self._timeout, meter)
         while True:
-            answer, took_s = await self._request(url, timeout)
+            answer, took_s = await self._request(url, within)
             if isinstance(answer, Body):
                 return answer, _host_of(url)
             url = self._policy.redirect(url, answer.location)
@@ -156,14 +168,12 @@ class ImageFetcher:
                 what = "redirect loop" if url in seen else "too many redirects"
                 raise Rejected(Reason.REDIRECTS_EXCEEDED, f"{shown(url)}: {what}")
             seen.add(url)
-            left_s = (timeout.total or 0) - took_s
+            left_s = (within.timeout.total or 0) - took_s
             if left_s <= 0:
                 raise AttemptError(Reason.TIMED_OUT, "redirects took too long")
-            timeout = self._timeout_of(left_s)
+            within = Within(self._timeout_of(left_s), meter)
 
-    async def _request(
-        self, url: URL, within: aiohttp.ClientTimeout
-    ) -> tuple[Body | Redirect, float]:
+    async def _request(self, url: URL, within: Within) -> tuple[Body | Redirect, float]:
         """One request in its turn at the host, its outcome told to the breaker. And its seconds."""
         host = _host_of(url)
         wait_s = self._rate.turn_in_s(host, self._clock())

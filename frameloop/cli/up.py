@@ -3,9 +3,15 @@
 import logging
 import signal
 import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from frameloop.cli.common import ConfigOption, clear_errors, console, settings_of
+from frameloop.core.errors import SettingsError
 from frameloop.runtime.logs import configure_logging
+
+if TYPE_CHECKING:
+    from frameloop.service import Service
 
 CHECK_SECONDS = 1.0
 
@@ -17,19 +23,21 @@ def up(config: ConfigOption = None) -> None:
     """Run the service: ingest, labelling and retraining, until Ctrl-C or SIGTERM.
 
     Starts a Kafka and a Ray of its own unless the settings name others (`kafka.embedded = false`,
-    `ray.address`). Nothing is lost by stopping it, however it is stopped.
+    `ray.address`). Nothing is lost by stopping it, however it is stopped. SIGHUP has it read its
+    settings again: another `ingest.actors` takes effect at once, all else at the next start.
     """
     settings = settings_of(config)
     configure_logging("service")
     from frameloop.service import Service  # Ray takes seconds to import: not for `--help`
 
     service = Service(settings)
-    stopping = threading.Event()
+    stopping, reload = threading.Event(), threading.Event()
     try:
         service.start()
         # After Ray's start, which sets handlers of its own.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopping.set())
+        signal.signal(signal.SIGHUP, lambda *_: reload.set())
         console.print(
             f"[green]up[/] events: topic {settings.kafka.topic} at "
             f"{settings.kafka.bootstrap_servers}"
@@ -42,6 +50,24 @@ def up(config: ConfigOption = None) -> None:
         console.print("   stop with Ctrl-C; `frameloop status` shows how far it is")
         while not stopping.wait(CHECK_SECONDS):
             service.check()
+            if reload.is_set():
+                reload.clear()
+                _take_up_changes(service, config)
         console.print("stopping; what is under way is read again at the next start")
     finally:
         service.stop()
+
+
+def _take_up_changes(service: "Service", config: Path | None) -> None:
+    """Settings that are wrong, or can't change now, leave the service as it is."""
+    try:
+        wanted = settings_of(config)
+        actors = wanted.ingest.actors
+        ingest = service.settings.ingest.model_copy(update={"actors": actors})
+        if wanted != service.settings.model_copy(update={"ingest": ingest}):
+            log.warning("of the changed settings only ingest.actors takes effect before a restart")
+        if actors != service.settings.ingest.actors:
+            service.scale_ingest(actors)
+            log.info("%d ingest actors", actors)
+    except SettingsError as error:
+        log.error("settings: %s; going on as before", error)

@@ -70,7 +70,20 @@ class LabelRequest:
     rows: int
 
 
-CommitRequest = AppendRequest | LabelRequest
+@dataclass(frozen=True, slots=True)
+class RewindRequest:
+    """Kafka's log of a partition now ends before where the table stands, at `offset_next`.
+
+    Taken only while the table stands at `offset_table`: then the next batch starts at
+    `offset_next`.
+    """
+
+    at: TopicPartition
+    offset_table: int
+    offset_next: int
+
+
+CommitRequest = AppendRequest | LabelRequest | RewindRequest
 
 
 @dataclass(frozen=True, slots=True)

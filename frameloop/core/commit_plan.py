@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from frameloop.core.batch import AppendRequest, CommitRequest, LabelRequest
+from frameloop.core.batch import AppendRequest, CommitRequest, LabelRequest, RewindRequest
 from frameloop.core.errors import Conflict, DuplicateRows, FrameloopError
 from frameloop.core.ledger import Ledger
 from frameloop.core.row_ids import RowIds
@@ -65,6 +65,9 @@ def plan_commit(
         try:
             if isinstance(request, AppendRequest):
                 _plan_append(draft, index, request, (table.row_ids, outbox_max))
+            elif isinstance(request, RewindRequest):
+                draft.ledger = draft.ledger.rewound(request)
+                draft.taken.append(index)
             else:
                 _plan_label(draft, index, request, table.fragments)
         except FrameloopError as error:

@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from frameloop.core.batch import AppendRequest, TopicPartition
+from frameloop.core.batch import AppendRequest, RewindRequest, TopicPartition
 from frameloop.core.errors import BackPressure, StaleBatch
 from schemas.dead_letter import DeadLetter, LetterIdentity
 
@@ -97,6 +97,20 @@ class Ledger(BaseModel):
             topics[part.at.topic_id] = topic.model_copy(update={"partitions": partitions})
         outbox = self.outbox + batch.dead_letters
         return self.model_copy(update={"topics": topics, "outbox": outbox})
+
+    def rewound(self, rewind: RewindRequest) -> Self:
+        """The ledger once the partition is read again from an earlier offset.
+
+        Raises `StaleBatch` unless the table stands where the request says.
+        """
+        at, state = rewind.at, self.position(rewind.at)
+        stands = state.offset_next if state else None
+        if stands != rewind.offset_table or not 0 <= rewind.offset_next < rewind.offset_table:
+            raise StaleBatch(f"{at}: the table stands at {stands}, not at {rewind.offset_table}")
+        topic = self.topics[at.topic_id]
+        back = PartitionState(offset_next=rewind.offset_next, batch_id="")
+        changed = topic.model_copy(update={"partitions": {**topic.partitions, at.partition: back}})
+        return self.model_copy(update={"topics": {**self.topics, at.topic_id: changed}})
 
     def without_letters(self, published: Iterable[LetterIdentity]) -> Self:
         """The ledger once the letters with these identities are safely in Kafka."""

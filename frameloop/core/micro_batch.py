@@ -23,7 +23,10 @@ class Row:
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One polled event, from poll to cut. A slot that was dropped may still be finished: no harm."""
+    """One polled event, from poll to cut. A slot that was dropped may still be finished: no harm.
+
+    One is equal to itself alone.
+    """
 
     at: TopicPartition
     offset: int
@@ -134,6 +137,15 @@ class MicroBatcher:
             self._ready_bytes += _size(ready)
         if self._ready_since is None and self._ready_events:
             self._ready_since = now
+
+    def is_first(self, slot: Slot) -> bool:
+        """Is it the first unfinished event of its partition, which those behind it wait for?"""
+        lane = self._lanes.get(slot.at)
+        return lane is not None and bool(lane.waiting) and lane.waiting[0] is slot
+
+    def firsts(self) -> list[Slot]:
+        """The first unfinished event of each partition that has one."""
+        return [lane.waiting[0] for lane in self._lanes.values() if lane.waiting]
 
     def due(self, now: float) -> bool:
         """Has a limit been reached?"""

@@ -23,6 +23,9 @@ IMAGE_BYTES = Counter("frameloop_image_bytes_total", "Bytes of the images fetche
 FETCH_SECONDS = Histogram(
     "frameloop_fetch_seconds", "One event's fetch, retries included.", ["outcome"], buckets=_LATENCY
 )
+FETCHES_BROKEN_OFF = Counter(
+    "frameloop_fetches_broken_off_total", "Fetches begun again later, as memory had no room."
+)
 BATCH_ROWS = Histogram("frameloop_batch_rows", "Rows of a micro-batch.", buckets=_ROWS)
 BATCH_BYTES = Histogram("frameloop_batch_bytes", "Image bytes of a micro-batch.", buckets=_BYTES)
 WRITE_SECONDS = Histogram(
@@ -32,6 +35,9 @@ EVENTS_HELD = Gauge("frameloop_events_held", "Events polled and not yet handed t
 BYTES_HELD = Gauge("frameloop_bytes_held", "Image bytes in the memory of an ingest actor.")
 BATCHES_REFUSED = Counter(
     "frameloop_batches_refused_total", "Batches that did not start where the table stands."
+)
+TRUNCATIONS = Counter(
+    "frameloop_truncations_total", "Partitions whose log in Kafka ended before the table's offset."
 )
 LAG = Gauge("frameloop_lag_events", "Events in Kafka that the table does not cover.", ["partition"])
 

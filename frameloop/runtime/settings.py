@@ -116,7 +116,9 @@ class IngestSettings(Section):
         1024, ge=1, le=100_000, description="Events polled but not yet handed to the keeper."
     )
     in_flight_bytes: int = Field(
-        256 << 20, ge=1 << 20, description="Image bytes held, above which polling pauses."
+        256 << 20,
+        ge=1 << 20,
+        description="Image bytes in memory, those being read included; polling pauses above it.",
     )
 
 

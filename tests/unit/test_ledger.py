@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from frameloop.core.batch import AppendRequest, OffsetRange
+from frameloop.core.batch import AppendRequest, OffsetRange, RewindRequest
 from frameloop.core.errors import BackPressure, Rejected, StaleBatch
 from frameloop.core.ledger import Ledger
 from schemas.dead_letter import Reason
@@ -82,3 +82,22 @@ def test_an_empty_or_backward_range_can_not_be_made(wrong: tuple[int, int]) -> N
 def test_errors_survive_pickling_with_what_they_carry() -> None:
     error = pickle.loads(pickle.dumps(Rejected(Reason.TIMED_OUT, "no answer in 30 s")))
     assert (error.reason, error.detail) == (Reason.TIMED_OUT, "no answer in 30 s")
+
+
+def test_a_log_that_was_cut_off_is_read_again_from_its_end() -> None:
+    ledger = Ledger().with_batch(append("a", 0, 10)).with_batch(append("b", 0, 4, partition=1))
+    back = ledger.rewound(RewindRequest(at(0), 10, 7))
+    assert back.offsets(TOPIC_ID) == {0: 7, 1: 4}
+    assert not back.has(append("a", 0, 10))
+    back.check(append("c", 7, 9), outbox_max=10)
+
+
+def test_a_partition_is_put_back_only_from_where_the_table_stands() -> None:
+    ledger = Ledger().with_batch(append("a", 0, 10))
+    for wrong in (
+        RewindRequest(at(0), 9, 7),
+        RewindRequest(at(0), 10, 10),
+        RewindRequest(at(1), 1, 0),
+    ):
+        with pytest.raises(StaleBatch):
+            ledger.rewound(wrong)
