@@ -109,7 +109,7 @@ def run(folder: DemoFolder, rate: float, seconds: float) -> dict[str, Any]:
     finally:
         service.stop()
         stop_child(server)
-    to_row, to_score = latencies_s(accounts, notices, settings.scoring.label)
+    to_row, to_score = latencies_s(accounts, notices, settings.training.label)
     return {
         "row_p50_s": percentile(to_row, 0.50),
         "row_p99_s": percentile(to_row, 0.99),

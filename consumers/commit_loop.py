@@ -20,6 +20,7 @@ from frameloop.core.row_ids import RowIds
 from frameloop.runtime.faults import reach
 from schemas.commit import CommitNotice, CommittedRange
 from schemas.dead_letter import LetterIdentity
+from schemas.table import Label
 
 COMMIT_ATTEMPTS_MAX = 8
 """Other writers (compaction by hand, say) may be faster so many times in a row."""
@@ -40,7 +41,7 @@ class CommitLoop:
     """Owns the table's metadata from `take_over` until it is fenced."""
 
     uri: str
-    labels: Sequence[str]
+    labels: Sequence[Label]
     outbox_max: int
     clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     new_id: Callable[[], str] = lambda: uuid.uuid4().hex

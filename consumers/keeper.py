@@ -96,7 +96,7 @@ class TableKeeper:
     def _take_over(self) -> None:
         settings = self._settings
         self._loop = CommitLoop(
-            settings.table_uri, (settings.scoring.label,), settings.table.outbox_max
+            settings.table_uri, settings.label_columns, settings.table.outbox_max
         )
         self._loop.take_over()
         with kafka_errors(settings.kafka):

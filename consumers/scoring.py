@@ -1,51 +1,52 @@
-"""Scoring consumer: finds unlabelled fragments, has them scored, hands column files to the keeper.
+"""Scoring consumer: finds what lacks a label, has it scored, puts the label into the table.
 
-The unit of work is a fragment. Which fragments lack the label is in the table's metadata alone, so a
-consumer that starts again needs no state: it looks at the table.
+The unit of work is a fragment. Which fragments lack which labels is in the table's metadata alone, so
+a consumer that starts again needs no state: it looks at the table. Rows that are out of date are found
+by a survey, a few fragments at each look.
 """
 
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import lance
-import pyarrow as pa
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
 
+from consumers.apply_scores import ApplyScores
 from consumers.keeper import find_keeper
+from consumers.survey import Survey
 from frameloop.adapters import lance_table
 from frameloop.adapters.notices import NoticeWatcher
-from frameloop.core.batch import LabelRequest
-from frameloop.core.errors import BackPressure, Conflict, TransientError
+from frameloop.core.errors import TransientError
+from frameloop.core.labels import FragmentLabels, Task, labels_in, next_tasks, unlabelled_rows
 from frameloop.runtime import metrics
 from frameloop.runtime.faults import reach
 from frameloop.runtime.logs import configure_logging
 from frameloop.runtime.settings import Settings
-from schemas.table import label_fields
+from serve_apps.app import ScorerFacts
 from serve_apps.fragment_scoring import FragmentRequest, FragmentScores
 
 log = logging.getLogger(__name__)
 
-APPLY_ATTEMPTS_MAX = 8
-RETRY_SECONDS = 0.5
 REPLICA_SECONDS_MAX = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class TableView:
-    """One look at the table: its version and what lacks the label there."""
+    """One look at the table: its version, and this consumer's share of its fragments."""
 
     version: int
-    fragments: tuple[int, ...]
-    rows: int
+    fragments: Sequence[FragmentLabels]
 
 
 class ScoringConsumer:
@@ -54,30 +55,33 @@ class ScoringConsumer:
     def __init__(self, settings: Settings, index: int) -> None:
         configure_logging(f"scoring-{index}")
         self._settings = settings
-        self._keeper = find_keeper(settings)
         self._index = index
-        self._label = settings.scoring.label
+        self._columns = {label.name: label for label in settings.label_columns}
+        self._applying = ApplyScores(settings.table_uri, find_keeper(settings))
         self._scored_rows = 0
         self._replicas: dict[str, float] = {}
+        self._facts: dict[str, ScorerFacts] = {}
         self._wake = asyncio.Event()
         self._stopping = False
-        self._under_way: dict[int, asyncio.Task[None]] = {}
-        metrics.SCORE_ERRORS.labels(self._label)
-        metrics.SCORE_FAILURES.labels(self._label)
+        self._under_way: dict[Task, asyncio.Task[int]] = {}
+        self._ended_during: list[set[Task]] = []
+        self._survey = Survey(settings)
+        for label in settings.labels:
+            metrics.SCORE_ERRORS.labels(label)
+            metrics.SCORE_FAILURES.labels(label)
         self._metrics_address = metrics.serve_metrics(settings.metrics.host)
 
     async def run(self) -> None:
-        """Label what lacks the label, for ever. Work is given up at any point without a trace."""
+        """Label what lacks a label, for ever. Work is given up at any point without a trace."""
         loop = asyncio.get_running_loop()
-        self._scorer = serve.get_app_handle(self._settings.serve_app)
         watcher = NoticeWatcher(self._settings.kafka, lambda: _wake_up(loop, self._wake))
         try:
             while not self._stopping:
                 self._wake.clear()
                 try:
                     await self._start_work()
-                except (OSError, ValueError) as error:
-                    log.warning("the table can't be looked at now: %s", error)
+                except (OSError, ValueError, RayError, RayServeException) as error:
+                    log.warning("no look at table and scorers now: %s", error)
                 try:
                     interval = self._settings.scoring.poll_interval_s
                     await asyncio.wait_for(self._wake.wait(), interval)
@@ -92,99 +96,120 @@ class ScoringConsumer:
         self._stopping = True
         self._wake.set()
 
+    async def label_again(self, label: str, fragment_id: int, row_filter: str) -> int:
+        """Score rows of a fragment again, those that pass the filter; returns how many.
+
+        Raises `TransientError`; what was not done can be asked for again.
+        """
+        task = Task(label, fragment_id)
+        while True:
+            if task in self._under_way:
+                await asyncio.wait([self._under_way[task]])
+            with self._noting_ends() as ended:
+                version = int((await asyncio.to_thread(self._look)).version)
+                if task not in ended.union(self._under_way):
+                    return await self._begin(task, version, row_filter)
+
+    async def facts(self) -> dict[str, ScorerFacts]:
+        """Of each label's scorer, as its replicas say."""
+        for label in self._settings.labels:
+            if label not in self._facts:
+                self._facts[label] = await self._handle(label).facts.remote()
+        return self._facts
+
     async def status(self) -> dict[str, Any]:
         return {
             "pid": os.getpid(),
             "metrics_address": self._metrics_address,
             "scored_rows": self._scored_rows,
             "targets": self._replica_targets(),
-            "fragments_under_way": sorted(self._under_way),
+            "under_way": sorted((t.label, t.fragment_id) for t in self._under_way),
         }
 
     async def _start_work(self) -> None:
-        view = await asyncio.to_thread(self._look)
-        metrics.UNLABELLED_ROWS.labels(self._label).set(view.rows)
-        room = self._settings.scoring.concurrent_fragments - len(self._under_way)
-        waiting = [f for f in view.fragments if f not in self._under_way]
-        for fragment_id in waiting[:room]:
-            task = asyncio.create_task(self._label_fragment(view.version, fragment_id))
-            self._under_way[fragment_id] = task
-            task.add_done_callback(partial(self._ended, fragment_id))
+        with self._noting_ends() as ended:
+            view = await asyncio.to_thread(self._look)
+            for label, rows in unlabelled_rows(view.fragments, self._settings.labels).items():
+                metrics.UNLABELLED_ROWS.labels(label).set(rows)
+            needs = await self._needs()
+            room = self._settings.scoring.concurrent_fragments - len(self._under_way)
+            busy = ended.union(self._under_way)
+            for task in next_tasks(view.fragments, needs, busy, room):
+                self._begin(task, view.version, self._settings.labels[task.label].filter)
+            if not busy and not self._under_way:  # nothing new: look for what is out of date
+                found = await self._survey.look(view.version, view.fragments, await self.facts())
+                free = [each for each in found if each[0] not in ended.union(self._under_way)]
+                for task, row_filter in free[:room]:
+                    self._begin(task, view.version, row_filter)
 
-    def _ended(self, fragment_id: int, task: asyncio.Task[None]) -> None:
-        del self._under_way[fragment_id]
-        if task.cancelled():
+    @contextmanager
+    def _noting_ends(self) -> Iterator[set[Task]]:
+        """Tasks that end meanwhile: a look at the table may have come too soon for their labels."""
+        ended: set[Task] = set()
+        self._ended_during.append(ended)
+        try:
+            yield ended
+        finally:
+            self._ended_during = [each for each in self._ended_during if each is not ended]
+
+    async def _needs(self) -> dict[str, frozenset[str]]:
+        """Which labels each label waits for: those that its filter or its scorer reads."""
+        facts = await self.facts()
+        labels = self._settings.labels
+        return {
+            name: labels_in(" ".join([label.filter or "", *facts[name].inputs]), labels) - {name}
+            for name, label in labels.items()
+        }
+
+    def _begin(self, task: Task, version: int, row_filter: str | None) -> asyncio.Task[int]:
+        work = asyncio.create_task(self._label_fragment(task, version, row_filter))
+        self._under_way[task] = work
+        work.add_done_callback(partial(self._ended, task))
+        return work
+
+    def _ended(self, task: Task, work: asyncio.Task[int]) -> None:
+        del self._under_way[task]
+        for ended in self._ended_during:
+            ended.add(task)
+        if work.cancelled():
             return
-        error = task.exception()
+        error = work.exception()
         if error is None:
             self._wake.set()  # there is room for the next fragment
         else:
-            metrics.SCORE_FAILURES.labels(self._label).inc()
-            # Left unlabelled, it is found again at the next look.
-            log.error("fragment %d could not be labelled: %s", fragment_id, error)
+            metrics.SCORE_FAILURES.labels(task.label).inc()
+            # Left as it is, it is found again at the next look.
+            log.error("%s of fragment %d failed: %s", task.label, task.fragment_id, error)
 
     def _look(self) -> TableView:
-        """Newest first: fresh rows are what somebody waits for."""
         dataset = lance.dataset(self._settings.table_uri)
         actors = self._settings.scoring.actors
-        unlabelled = lance_table.unlabelled_fragments(dataset, self._label)
-        mine = sorted((f for f in unlabelled if f % actors == self._index), reverse=True)
-        rows = sum(dataset.get_fragment(f).physical_rows for f in mine)
-        return TableView(int(dataset.version), tuple(mine), rows)
+        state = lance_table.label_state(dataset, self._settings.labels)
+        mine = [each for each in state if each.fragment_id % actors == self._index]
+        return TableView(int(dataset.version), mine)
 
-    async def _label_fragment(self, version: int, fragment_id: int) -> None:
+    async def _label_fragment(self, task: Task, version: int, row_filter: str | None) -> int:
         began = time.perf_counter()
-        request = FragmentRequest(self._settings.table_uri, version, fragment_id)
+        request = FragmentRequest(
+            self._settings.table_uri,
+            version,
+            task.fragment_id,
+            self._columns[task.label],
+            row_filter,
+        )
         try:
-            scores: FragmentScores = await self._scorer.score_fragment.remote(request)
+            handle = self._handle(task.label)
+            scores: FragmentScores = await handle.score_fragment.remote(request)
         except (RayError, RayServeException) as error:
             raise TransientError(f"the scorer failed: {error}") from error
         reach("scoring.scored")
-        await self._apply(version, fragment_id, scores)
-        metrics.SCORE_SECONDS.labels(self._label).observe(time.perf_counter() - began)
+        await self._applying.apply(scores)
+        metrics.SCORE_SECONDS.labels(task.label).observe(time.perf_counter() - began)
         self._count(scores)
+        return scores.rows
 
-    async def _apply(self, version: int, fragment_id: int, scores: FragmentScores) -> None:
-        """Put the scores in the table. A storage conflict writes again, and never scores again."""
-        for _ in range(APPLY_ATTEMPTS_MAX):
-            request = await asyncio.to_thread(self._write, version, fragment_id, scores)
-            if request is None:
-                log.info("fragment %d was labelled or rewritten meanwhile", fragment_id)
-                return
-            reach("scoring.written")
-            try:
-                await self._keeper.commit.remote(request)
-                return
-            except Conflict as error:
-                log.info("%s; writing the scores again", error)
-                version = int(await asyncio.to_thread(self._latest_version))
-            except (RayError, BackPressure) as error:
-                log.warning("the keeper did not answer (%s)", type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS)
-                version = int(await asyncio.to_thread(self._latest_version))
-        raise TransientError(f"fragment {fragment_id} changes too often")
-
-    def _latest_version(self) -> int:
-        return int(lance.dataset(self._settings.table_uri).version)
-
-    def _write(self, version: int, fragment_id: int, scores: FragmentScores) -> LabelRequest | None:
-        """Column files for the fragment as it is at `version`. None if there is nothing to do."""
-        dataset = lance.dataset(self._settings.table_uri, version=version)
-        fragment = dataset.get_fragment(fragment_id)
-        unlabelled = lance_table.unlabelled_fragments(dataset, self._label)
-        if fragment is None or fragment_id not in unlabelled:
-            return None
-        base = lance_table.metadata_json(fragment.metadata)
-        columns = _score_columns(self._label, scores)
-        updated, fields = fragment.update_columns(columns, left_on="_rowaddr")
-        return LabelRequest(
-            label=self._label,
-            fragment_id=fragment_id,
-            base=base,
-            updated=lance_table.metadata_json(updated),
-            fields=tuple(int(f) for f in fields),
-            rows=len(columns),
-        )
+    def _handle(self, label: str) -> DeploymentHandle[Any]:
+        return serve.get_app_handle(self._settings.serve_app(label))
 
     def _replica_targets(self) -> dict[str, str]:
         """Scorer replicas that answered lately: Serve starts and ends them as it likes."""
@@ -195,25 +220,18 @@ class ScoringConsumer:
 
     def _count(self, scores: FragmentScores) -> None:
         self._replicas[scores.metrics_address] = time.monotonic()
-        histogram = metrics.SCORES.labels(self._label)
-        for value in scores.values:
-            if not math.isnan(value):
-                histogram.observe(float(value))
-        metrics.SCORE_ERRORS.labels(self._label).inc(len(scores.errors))
+        label = scores.request.label
+        if label.type in ("float32", "int64"):
+            histogram = metrics.SCORES.labels(label.name)
+            for value in scores.columns[label.name].drop_null():
+                histogram.observe(float(value.as_py()))
+        errors = scores.columns[f"{label.name}_error"]
+        metrics.SCORE_ERRORS.labels(label.name).inc(len(errors) - errors.null_count)
         self._scored_rows += scores.rows
-
-
-def _score_columns(label: str, scores: FragmentScores) -> pa.Table:
-    """The label's columns, by row address; a row without a score has null and its error."""
-    value, scorer, error = label_fields(label)
-    return pa.table(
-        {
-            "_rowaddr": pa.array(scores.row_addresses, pa.uint64()),
-            value.name: pa.array(scores.values, value.type, from_pandas=True),
-            scorer.name: pa.array([scores.scorer] * scores.rows, scorer.type),
-            error.name: pa.array([scores.errors.get(i) for i in range(scores.rows)], error.type),
-        }
-    )
+        # A new version may have been deployed: what the replica says counts.
+        facts = self._facts.get(label.name)
+        if facts is not None and facts.scorer != scores.scorer:
+            del self._facts[label.name]
 
 
 def _wake_up(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:

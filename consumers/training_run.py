@@ -36,7 +36,7 @@ def now_ms() -> int:
 def count_passing(settings: Settings) -> tuple[int, int]:
     """Rows that pass the training filter, and the table version they were counted at."""
     dataset = lance.dataset(settings.table_uri)
-    row_filter = passing_filter(settings.scoring.label, settings.training.score_min)
+    row_filter = passing_filter(settings.training.label, settings.training.score_min)
     return lance_table.count_rows(dataset, row_filter), int(dataset.version)
 
 
@@ -48,7 +48,7 @@ def plan_run(settings: Settings) -> TrainingSpec:
     trainer_command(settings.training.environment)
     rows, version = count_passing(settings)
     training = settings.training
-    row_filter = passing_filter(settings.scoring.label, training.score_min)
+    row_filter = passing_filter(settings.training.label, training.score_min)
     if not rows:
         raise FatalError(f"no row of {settings.table_uri} passes {row_filter}")
     run_id = f"run-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:4]}"

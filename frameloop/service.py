@@ -180,7 +180,8 @@ class Service:
         for actor in self.actors.values():
             ray.kill(actor)
         if self.actors:
-            serve.delete(self.settings.serve_app)
+            for label in self.settings.labels:
+                serve.delete(self.settings.serve_app(label))
 
     def _start_actors(self) -> None:
         settings = self.settings
@@ -189,8 +190,9 @@ class Service:
         except ValueError as error:
             raise SettingsError(f"ray.namespace: a service is running in it: {error}") from None
         serve.start(proxy_location="Disabled")
-        app = build_app(settings.scoring, metrics_host=settings.metrics.host)
-        serve.run(app, name=settings.serve_app, route_prefix=None)
+        for label, each in settings.labels.items():
+            app = build_app(label, each, settings.metrics.host)
+            serve.run(app, name=settings.serve_app(label), route_prefix=None)
         self.actors[KEEPER_NAME] = keeper
         ray.get(keeper.status.remote())
         self._keeper_answered = time.monotonic()

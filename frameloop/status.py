@@ -1,5 +1,6 @@
 """What the table and Kafka say of the service, without asking any of its processes."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +13,8 @@ from frameloop.adapters.event_source import topic_id_of
 from frameloop.adapters.kafka_connect import connected
 from frameloop.adapters.kafka_errors import kafka_errors
 from frameloop.adapters.runs_table import load_runs
-from frameloop.core.errors import FrameloopError
+from frameloop.core.errors import FatalError, FrameloopError
+from frameloop.core.labels import unlabelled_rows
 from frameloop.core.ledger import Ledger
 from frameloop.runtime.settings import KafkaSettings, Settings
 
@@ -35,26 +37,62 @@ def collect_status(settings: Settings) -> dict[str, Any]:
 
 
 def _table_status(settings: Settings) -> tuple[dict[str, Any], Ledger]:
-    uri, label = settings.table_uri, settings.scoring.label
+    uri = settings.table_uri
     try:
         dataset = lance.dataset(uri)
         ledger, _ = lance_table.read_ledger(dataset)
-        unlabelled = lance_table.unlabelled_fragments(dataset, label)
+        state = lance_table.label_state(dataset, settings.labels)
     except (ValueError, FrameloopError) as error:
         return {"uri": uri, "error": _first_sentence(error)}, Ledger()
-    fragments = dataset.get_fragments()
+    unlabelled = [each for each in state if each.missing]
     return {
         "uri": uri,
         "version": int(dataset.version),
         "versions": len(dataset.versions()),
         "rows": lance_table.count_screenshots(dataset),
-        "fragments": len(fragments),
+        "fragments": len(state) + 1,
         "unlabelled_fragments": len(unlabelled),
-        "unlabelled_rows": sum(
-            f.physical_rows for f in fragments if int(f.fragment_id) in set(unlabelled)
-        ),
+        "unlabelled_rows": sum(each.rows for each in unlabelled),
+        "unlabelled": unlabelled_rows(state, settings.labels),
         "outbox": len(ledger.outbox),
     }, ledger
+
+
+def rows_to_label(settings: Settings) -> tuple[int, dict[str, int]]:
+    """Rows of the table, and those in fragments that lack each label. From metadata alone."""
+    dataset = open_table(settings)
+    state = lance_table.label_state(dataset, settings.labels)
+    return sum(each.rows for each in state), unlabelled_rows(state, settings.labels)
+
+
+def label_status(settings: Settings, labels: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Of each label: rows that are there, labelled and with an error, and who labelled how many."""
+    dataset = open_table(settings)
+    rows, left = rows_to_label(settings)
+    found = {}
+    for name in labels:
+        columns = dataset.to_table(columns=[f"{name}_scorer"], filter=f"{name}_scorer IS NOT NULL")
+        by = {v["values"]: v["counts"] for v in columns[0].value_counts().to_pylist()}
+        found[name] = {
+            "rows": rows,
+            "labelled": rows - left[name],
+            "errors": int(dataset.count_rows(f"{name}_error IS NOT NULL")),
+            "by": dict(sorted(by.items())),
+        }
+    return found
+
+
+def open_table(settings: Settings) -> lance.LanceDataset:
+    """Raises `FatalError` if there is none, or none with these labels."""
+    try:
+        dataset = lance.dataset(settings.table_uri)
+    except ValueError:
+        raise FatalError(
+            f"there is no table at {settings.table_uri} yet; `frameloop up` makes it"
+        ) from None
+    if missing := [name for name in settings.labels if name not in dataset.schema.names]:
+        raise FatalError(f"the table has no label {missing[0]} yet; start `frameloop up` anew")
+    return dataset
 
 
 def _kafka_status(settings: KafkaSettings, ledger: Ledger) -> dict[str, Any]:

@@ -5,7 +5,9 @@ row has null there. It is changed by every commit, which makes each commit a com
 (docs/protocol.md). `ROWS_FILTER` leaves it out.
 """
 
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -43,13 +45,36 @@ ROW_FIELDS: tuple["pa.Field[Any]", ...] = (
 LEDGER_FIELD = pa.field("ledger", pa.large_string())
 
 
-def label_fields(label: str) -> tuple["pa.Field[Any]", ...]:
-    """Columns of one label: the value, who gave it, and why there is none."""
+LABEL_TYPES: dict[str, pa.DataType] = {
+    "float32": pa.float32(),
+    "int64": pa.int64(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+}
+
+
+class Label(NamedTuple):
+    """A label's column, and the type of its values: one of `LABEL_TYPES`."""
+
+    name: str
+    type: str = "float32"
+
+
+def label_fields(label: Label) -> tuple["pa.Field[Any]", ...]:
+    """Columns of one label: the value, who gave it, why there is none, and what was said for it."""
     return (
-        pa.field(label, pa.float32()),
-        pa.field(f"{label}_scorer", pa.string()),
-        pa.field(f"{label}_error", pa.string()),
+        pa.field(label.name, LABEL_TYPES[label.type]),
+        pa.field(f"{label.name}_scorer", pa.string()),
+        pa.field(f"{label.name}_error", pa.string()),
+        pa.field(f"{label.name}_reason", pa.string()),
     )
+
+
+def taken_names(labels: Iterable[Label]) -> list[str]:
+    """Columns that the table would have twice with these labels."""
+    names = [field.name for field in (*ROW_FIELDS, LEDGER_FIELD)]
+    names += [field.name for label in labels for field in label_fields(label)]
+    return [name for name, count in Counter(names).items() if count > 1]
 
 
 def row_schema() -> pa.Schema:
@@ -61,7 +86,7 @@ def ledger_schema() -> pa.Schema:
     return pa.schema([ROW_FIELDS[0], LEDGER_FIELD])
 
 
-def table_schema(labels: tuple[str, ...]) -> pa.Schema:
+def table_schema(labels: Iterable[Label]) -> pa.Schema:
     """Schema of the whole table: rows, then the columns of each label, then the ledger."""
     fields = [*ROW_FIELDS]
     for label in labels:

@@ -1,34 +1,30 @@
-"""The Ray Serve application: replicas that score fragments by reference.
+"""The Ray Serve applications: replicas that score fragments by reference.
 
-    app = build_app(settings.scoring)
-    handle = serve.run(app, name=settings.serve_app, route_prefix=None)
-    scores = await handle.score_fragment.remote(FragmentRequest(uri, version, fragment_id))
+    app = build_app("score1", settings.labels["score1"])
+    handle = serve.run(app, name=settings.serve_app("score1"), route_prefix=None)
+    scores = await handle.score_fragment.remote(FragmentRequest(uri, version, fragment, label))
 
-A scorer of your own goes into `SCORERS`, or is passed to `build_app`. There is no HTTP route: only
-the scoring consumer calls.
+One application a label. There is no HTTP route: only the scoring consumer calls.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ray import serve
 from ray.serve import Application
 
-from frameloop.core.errors import SettingsError
 from frameloop.runtime import metrics
-from frameloop.runtime.settings import ScoringSettings
-from serve_apps.contract import Scorer
+from frameloop.runtime.label_settings import LabelSettings
 from serve_apps.fragment_scoring import (
     FragmentRequest,
     FragmentScores,
-    TableCache,
     score_fragment,
     scorer_id,
 )
-from serve_apps.quality import QualityScorer
+from serve_apps.registry import ScorerFactory, factory_of
+from serve_apps.table_cache import TableCache
 
 DEPLOYMENT_NAME = "scorer"
 ONGOING_REQUESTS_MAX = 2
@@ -40,9 +36,14 @@ SHUTDOWN_TIMEOUT_S = 20.0
 FRAGMENT_SECONDS_MAX = 600.0
 """A fragment that takes longer has hung (storage gone quiet): Serve replaces the replica."""
 
-ScorerFactory = Callable[[], Scorer]
-SCORERS: dict[str, ScorerFactory] = {"quality": QualityScorer}
-"""Known scorers by name. A factory runs once in each replica, which is where weights are loaded."""
+
+@dataclass(frozen=True, slots=True)
+class ScorerFacts:
+    """What a consumer must know of the scorer behind an application."""
+
+    scorer: str
+    """`name/version`."""
+    inputs: tuple[str, ...]
 
 
 class ScorerDeployment:
@@ -66,9 +67,9 @@ class ScorerDeployment:
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._score, request)
 
-    async def scorer_id(self) -> str:
-        """`name/version` of the scorer in this replica."""
-        return scorer_id(self._scorer)
+    async def facts(self) -> ScorerFacts:
+        """Of the scorer in this replica."""
+        return ScorerFacts(scorer_id(self._scorer), tuple(self._scorer.inputs))
 
     def check_health(self) -> None:
         """Called by Serve, which replaces the replica if this raises `RuntimeError`."""
@@ -91,25 +92,21 @@ class ScorerDeployment:
             self._started_at = None
 
 
-def build_app(
-    settings: ScoringSettings,
-    scorers: Mapping[str, ScorerFactory] | None = None,
-    metrics_host: str = "127.0.0.1",
-) -> Application:
-    """The application for `serve.run`, sized by the settings.
+def build_app(label: str, settings: LabelSettings, metrics_host: str = "127.0.0.1") -> Application:
+    """The application of one label for `serve.run`, sized by its settings.
 
-    Raises `SettingsError` if no scorer goes by the name that the settings ask for.
+    Deployed again under the same name it replaces the replicas one by one: those before answer
+    what they have, the new ones take what comes. Raises `SettingsError` if there is no such scorer.
     """
-    known = SCORERS if scorers is None else scorers
-    factory = known.get(settings.scorer)
-    if factory is None:
-        raise SettingsError(
-            f"scoring.scorer: there is no scorer {settings.scorer!r}; known: {sorted(known)}"
-        )
     deployment = serve.deployment(
         ScorerDeployment,
         name=DEPLOYMENT_NAME,
-        num_replicas=settings.replicas,
+        autoscaling_config={
+            "min_replicas": settings.replicas_min,
+            "max_replicas": settings.replicas_max,
+            "initial_replicas": max(1, settings.replicas_min),
+            "target_ongoing_requests": ONGOING_REQUESTS_MAX,
+        },
         ray_actor_options={
             "num_cpus": settings.replica_cpus,
             "num_gpus": settings.replica_gpus,
@@ -120,4 +117,4 @@ def build_app(
         graceful_shutdown_wait_loop_s=SHUTDOWN_WAIT_S,
         graceful_shutdown_timeout_s=SHUTDOWN_TIMEOUT_S,
     )
-    return deployment.bind(factory, metrics_host)
+    return deployment.bind(factory_of(label, settings), metrics_host)

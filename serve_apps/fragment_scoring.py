@@ -1,53 +1,57 @@
-"""Read one fragment of a pinned table version and score it. Lance and a scorer; no Ray.
+"""Read rows of one fragment of a pinned table version and score them. Lance and a scorer; no Ray.
 
-What travels is a reference (`FragmentRequest`) and numbers (`FragmentScores`), never an image: a
-Serve call costs about a millisecond for each image of 100 kB that it carries, while a scan in
+What travels is a reference (`FragmentRequest`) and label columns (`FragmentScores`), never an image:
+a Serve call costs about a millisecond for each image of 100 kB that it carries, while a scan in
 batches reads the same bytes at over a gigabyte a second.
 """
 
+import math
 import time
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import lance
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from frameloop.core.errors import Conflict, FatalError, TransientError
-from serve_apps.contract import Score, Scorer
+from schemas.table import LABEL_TYPES, Label, label_fields
+from serve_apps.contract import WRITABLE, LookingScorer, Score, Scorer, WritingScorer
+from serve_apps.table_cache import TableCache
 
 BATCH_ROWS = 32
 """Rows read and scored at once: a few megabytes of images, however large the fragment."""
 READAHEAD_BATCHES = 2
 """Batches that Lance may hold ready; the scorer, not the disk, is what takes time."""
-TABLES_MAX = 4
-"""Open table versions that are kept."""
-ROW_ADDRESS = "_rowaddr"
+ERROR_CHARS_MAX = 1000
+REASON_CHARS_MAX = 4000
+ROW_ADDRESS, ROW_ID = "_rowaddr", "_rowid"
 
 
 @dataclass(frozen=True, slots=True)
 class FragmentRequest:
-    """Which rows to score: those of one fragment, as they are in one version of the table."""
+    """Which rows to score: those of one fragment, as they are in one version of the table, that
+    pass `row_filter` (SQL; None: all)."""
 
     table_uri: str
     table_version: int
     fragment_id: int
+    label: Label
+    row_filter: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FragmentScores:
-    """The scores of a fragment's live rows, in scan order. Row i is the same row in all of them."""
+    """The label of a fragment's rows, as the table stores it.
+
+    `columns` has one row for each row scored, in scan order: `_rowaddr` (the fragment's id in the
+    upper 32 bits, the row in the lower), `_rowid` (stable under compaction), the label's columns,
+    and those that the scorer writes besides.
+    """
 
     request: FragmentRequest
     scorer: str
     """`name/version`, e.g. `quality/1`."""
-    row_addresses: npt.NDArray[np.uint64]
-    """`_rowaddr`: the fragment's id in the upper 32 bits, the row in the lower; shape (rows,)."""
-    values: npt.NDArray[np.float32]
-    """NaN where there is an error; shape (rows,)."""
-    errors: dict[int, str] = field(default_factory=dict)
-    """Index of the row in the arrays -> why it has no score."""
+    columns: pa.Table
     seconds_reading: float = 0.0
     seconds_scoring: float = 0.0
     metrics_address: str = ""
@@ -55,61 +59,23 @@ class FragmentScores:
 
     @property
     def rows(self) -> int:
-        return len(self.row_addresses)
-
-
-class TableCache:
-    """The last few open table versions, so that not each fragment opens the table anew.
-
-    For one thread. Lance is not fork-safe: to be made in the process that uses it.
-    """
-
-    def __init__(self, tables_max: int = TABLES_MAX) -> None:
-        if tables_max < 1:
-            raise ValueError("tables_max must be at least 1")
-        self._tables_max = tables_max
-        self._tables: OrderedDict[tuple[str, int], lance.LanceDataset] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._tables)
-
-    def at(self, uri: str, version: int) -> lance.LanceDataset:
-        """The table as it was at `version`.
-
-        Raises `Conflict` if there is no such version (any more), `TransientError` if the storage
-        can't be reached.
-        """
-        key = (uri, version)
-        if key not in self._tables:
-            try:
-                self._tables[key] = lance.dataset(uri, version=version)
-            except ValueError as error:
-                raise Conflict(f"{uri} has no version {version}: {error}") from error
-            except OSError as error:
-                raise TransientError(f"{uri} version {version} can't be opened: {error}") from error
-        self._tables.move_to_end(key)
-        while len(self._tables) > self._tables_max:
-            self._tables.popitem(last=False)
-        return self._tables[key]
-
-    def forget(self, uri: str, version: int) -> None:
-        """Open it anew next time: its files could not be read."""
-        self._tables.pop((uri, version), None)
+        return int(self.columns.num_rows)
 
 
 def scorer_id(scorer: Scorer) -> str:
-    """What is written beside each score: a score of another version is another label."""
+    """What is written beside each value: a value of another version is another label."""
     return f"{scorer.name}/{scorer.version}"
 
 
 def score_fragment(request: FragmentRequest, scorer: Scorer, tables: TableCache) -> FragmentScores:
-    """Scores of all rows of the fragment, streamed: at most a few batches are in memory.
+    """The label of the rows asked for, streamed: at most a few batches are in memory.
 
     Raises `TransientError` if the table can't be read, `Conflict` if the version or the fragment
-    is not there (any more), `FatalError` if the table lacks a column that the scorer reads or the
-    scorer breaks its contract, and whatever the scorer raises when it fails itself.
+    is not there (any more), `FatalError` if the table lacks a column that the scorer reads, the
+    filter is no SQL or the scorer breaks its contract, and whatever the scorer raises when it
+    fails itself.
     """
-    parts: list[_Part] = []
+    parts: list[pa.RecordBatch] = []
     reading = scoring = 0.0
     batches = iter(_read(request, scorer, tables))
     while True:
@@ -123,15 +89,18 @@ def score_fragment(request: FragmentRequest, scorer: Scorer, tables: TableCache)
         reading += read - started
         if batch is None:
             break
-        parts.append(_score_batch(batch, scorer))
+        if batch.num_rows:
+            parts.append(_scored(batch, scorer, request.label))
         scoring += time.perf_counter() - read
-    return _join(request, scorer, parts, (reading, scoring))
+    schema = parts[0].schema if parts else scores_schema(request.label)
+    columns = pa.Table.from_batches(parts, schema)
+    return FragmentScores(request, scorer_id(scorer), columns, reading, scoring)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    row_addresses: npt.NDArray[np.uint64]
-    scores: list[Score]
+def scores_schema(label: Label) -> pa.Schema:
+    """Of `FragmentScores.columns`, less what a scorer writes besides."""
+    addresses = [pa.field(ROW_ADDRESS, pa.uint64()), pa.field(ROW_ID, pa.uint64())]
+    return pa.schema([*addresses, *label_fields(label)])
 
 
 def _read(request: FragmentRequest, scorer: Scorer, tables: TableCache) -> pa.RecordBatchReader:
@@ -139,41 +108,72 @@ def _read(request: FragmentRequest, scorer: Scorer, tables: TableCache) -> pa.Re
     fragment = table.get_fragment(request.fragment_id)
     if fragment is None:
         raise Conflict(f"{request}: there is no such fragment in this version")
-    missing = set(scorer.inputs) - set(table.schema.names)
+    missing = {*scorer.inputs, *_writes(scorer)} - set(table.schema.names)
     if missing:
         raise FatalError(f"{request.table_uri} lacks {missing}, which {scorer_id(scorer)} reads")
-    scanner = fragment.scanner(
-        columns=list(scorer.inputs),
-        batch_size=BATCH_ROWS,
-        with_row_address=True,
-        batch_readahead=READAHEAD_BATCHES,
-    )
-    reader: pa.RecordBatchReader = scanner.to_reader()
+    if isinstance(scorer, LookingScorer):
+        scorer.look(table)
+    try:
+        scanner = fragment.scanner(
+            columns=list(scorer.inputs),
+            filter=request.row_filter,
+            batch_size=BATCH_ROWS,
+            with_row_address=True,
+            with_row_id=True,
+            batch_readahead=READAHEAD_BATCHES,
+        )
+        reader: pa.RecordBatchReader = scanner.to_reader()
+    except ValueError as error:
+        raise FatalError(f"{request}: the filter can't be used: {error}") from error
     return reader
 
 
-def _score_batch(batch: pa.RecordBatch, scorer: Scorer) -> _Part:
-    addresses = batch.column(ROW_ADDRESS).to_numpy(zero_copy_only=False)
+def _writes(scorer: Scorer) -> tuple[str, ...]:
+    writes = scorer.writes if isinstance(scorer, WritingScorer) else ()
+    if not set(writes) <= {*WRITABLE} & {*scorer.inputs}:
+        raise FatalError(f"{scorer_id(scorer)} may write {WRITABLE} if it reads them, not {writes}")
+    return writes
+
+
+def _scored(batch: pa.RecordBatch, scorer: Scorer, label: Label) -> pa.RecordBatch:
     scores = scorer.score(batch.select(list(scorer.inputs)))
     if len(scores) != batch.num_rows:
         raise FatalError(
             f"scorer {scorer_id(scorer)} gave {len(scores)} scores for {batch.num_rows} rows"
         )
-    # A copy, since the view would keep the batch, and all its images, in memory.
-    return _Part(addresses.astype(np.uint64, copy=True), scores)
+    arrays = _label_arrays(scorer, label, scores)
+    fields = list(scores_schema(label))
+    # Copies, since views would keep the batch, and all its images, in memory.
+    addresses = [_copy(batch.column(name), pa.uint64()) for name in (ROW_ADDRESS, ROW_ID)]
+    for name in _writes(scorer):
+        had = batch.column(name).to_pylist()
+        values = [s.columns.get(name, old) for s, old in zip(scores, had, strict=True)]
+        kind = batch.schema.field(name).type
+        arrays.append(_array(scorer, values, kind))
+        fields.append(pa.field(name, kind))
+    return pa.RecordBatch.from_arrays([*addresses, *arrays], schema=pa.schema(fields))
 
 
-def _join(
-    request: FragmentRequest, scorer: Scorer, parts: list[_Part], seconds: tuple[float, float]
-) -> FragmentScores:
-    scores = [score for part in parts for score in part.scores]
-    addresses = [part.row_addresses for part in parts]
-    return FragmentScores(
-        request=request,
-        scorer=scorer_id(scorer),
-        row_addresses=np.concatenate(addresses) if addresses else np.empty(0, np.uint64),
-        values=np.array([np.nan if s.value is None else s.value for s in scores], np.float32),
-        errors={i: s.error for i, s in enumerate(scores) if s.error is not None},
-        seconds_reading=seconds[0],
-        seconds_scoring=seconds[1],
-    )
+def _label_arrays(scorer: Scorer, label: Label, scores: Sequence[Score]) -> list[Any]:
+    values, errors = [], []
+    for score in scores:
+        is_nan = isinstance(score.value, float) and math.isnan(score.value)
+        values.append(None if is_nan else score.value)
+        errors.append("the scorer gave NaN" if is_nan else score.error)
+    return [
+        _array(scorer, values, LABEL_TYPES[label.type]),
+        pa.array([scorer_id(scorer)] * len(scores), pa.string()),
+        pa.array([e and e[:ERROR_CHARS_MAX] for e in errors], pa.string()),
+        pa.array([s.reason and s.reason[:REASON_CHARS_MAX] for s in scores], pa.string()),
+    ]
+
+
+def _array(scorer: Scorer, values: list[Any], kind: pa.DataType) -> Any:
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, OverflowError) as error:
+        raise FatalError(f"scorer {scorer_id(scorer)} gave what is no {kind}: {error}") from error
+
+
+def _copy(column: Any, kind: pa.DataType) -> Any:
+    return pa.array(column.to_numpy(zero_copy_only=False).copy(), kind)

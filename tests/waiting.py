@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import lance
 
-from frameloop.adapters.lance_table import unlabelled_fragments
+from frameloop.adapters.lance_table import label_state
 from frameloop.runtime.settings import Settings
 from tests.accounts import Books, read_books
 
@@ -38,4 +38,5 @@ def until_settled(settings: Settings) -> Books:
 
 
 def is_labelled(settings: Settings) -> bool:
-    return not unlabelled_fragments(lance.dataset(settings.table_uri), settings.scoring.label)
+    state = label_state(lance.dataset(settings.table_uri), settings.labels)
+    return not any(fragment.missing for fragment in state)

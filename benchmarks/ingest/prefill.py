@@ -21,7 +21,7 @@ TINY = b"\xff\xd8 stands for an image \xff\xd9"
 
 def prefill(settings: Settings, rows: int) -> None:
     """Put `rows` rows of another topic into the table, `batch_rows` in each commit."""
-    loop = CommitLoop(settings.table_uri, (settings.scoring.label,), settings.table.outbox_max)
+    loop = CommitLoop(settings.table_uri, settings.label_columns, settings.table.outbox_max)
     loop.take_over()
     for first in range(0, rows, settings.ingest.batch_rows):
         batch = range(first, min(rows, first + settings.ingest.batch_rows))

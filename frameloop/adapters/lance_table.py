@@ -15,12 +15,15 @@ from lance.commit import CommitConflictError
 from lance.fragment import write_fragments
 
 from frameloop.core.errors import Conflict, FatalError, TransientError
+from frameloop.core.labels import FragmentLabels
 from frameloop.core.ledger import Ledger
 from frameloop.core.row_ids import pack_ids
 from schemas.table import (
     LEDGER_FIELD,
     LEDGER_ID,
     ROWS_FILTER,
+    Label,
+    label_fields,
     ledger_schema,
     row_schema,
     table_schema,
@@ -37,7 +40,7 @@ def metadata_json(fragment: FragmentMetadata) -> str:
     return json.dumps(fragment.to_json(), sort_keys=True)
 
 
-def open_or_create(uri: str, labels: Sequence[str]) -> lance.LanceDataset:
+def open_or_create(uri: str, labels: Sequence[Label]) -> lance.LanceDataset:
     """Open the table, or make it with its ledger row; labels it lacks become columns of nulls.
 
     Raises `FatalError` if a table of another make is there.
@@ -46,10 +49,14 @@ def open_or_create(uri: str, labels: Sequence[str]) -> lance.LanceDataset:
         dataset = lance.dataset(uri)
     except (ValueError, FileNotFoundError):
         return _create(uri, labels)
-    wanted = table_schema(tuple(labels))
+    wanted = table_schema(labels)
     have = set(dataset.schema.names)
     if missing := [f.name for f in row_schema() if f.name not in have]:
         raise FatalError(f"{uri} is no table of screenshots: it has no column {missing[0]}")
+    for field in (field for label in labels for field in label_fields(label)):
+        if field.name in have and dataset.schema.field(field.name).type != field.type:
+            was = dataset.schema.field(field.name).type
+            raise FatalError(f"{uri}: column {field.name} is {was}, the settings want {field.type}")
     if new := [field for field in wanted if field.name not in have]:
         dataset.add_columns(pa.schema(new))
         dataset = lance.dataset(uri)
@@ -57,10 +64,10 @@ def open_or_create(uri: str, labels: Sequence[str]) -> lance.LanceDataset:
     return dataset
 
 
-def _create(uri: str, labels: Sequence[str]) -> lance.LanceDataset:
+def _create(uri: str, labels: Sequence[Label]) -> lance.LanceDataset:
     # Two steps would leave a table without a ledger if the process died between them, and
     # `create` refuses when another process was faster: one write, with all columns.
-    schema = table_schema(tuple(labels))
+    schema = table_schema(labels)
     ledger = Ledger().model_dump_json()
     values = {"id": [LEDGER_ID], "ledger": [ledger]}
     columns = [
@@ -163,19 +170,29 @@ def field_id(dataset: lance.LanceDataset, column: str) -> int:
     raise FatalError(f"{dataset.uri} has no column {column}")
 
 
-def unlabelled_fragments(dataset: lance.LanceDataset, label: str) -> list[int]:
-    """Ids of fragments none of whose files has the label's column. From metadata alone: no scan.
+def label_state(dataset: lance.LanceDataset, labels: Iterable[str]) -> list[FragmentLabels]:
+    """Which fragments lack which labels. From metadata alone: no scan.
 
     The ledger's own fragment is never among them.
     """
-    wanted, ledger = field_id(dataset, label), field_id(dataset, LEDGER_FIELD.name)
+    wanted = {field_id(dataset, label): label for label in labels}
+    ledger = field_id(dataset, LEDGER_FIELD.name)
     found = []
     for fragment in dataset.get_fragments():
-        fields = {field for file in fragment.data_files() for field in file.fields}
-        is_ledger = ledger in fields and fragment.physical_rows == 1
-        if wanted not in fields and not is_ledger:
-            found.append(int(fragment.fragment_id))
+        files = fragment.data_files()
+        fields = {field for file in files for field in file.fields}
+        rows = fragment.physical_rows
+        if ledger in fields and rows == 1:
+            continue
+        missing = frozenset(label for each, label in wanted.items() if each not in fields)
+        state = hash(tuple(file.path for file in files))
+        found.append(FragmentLabels(int(fragment.fragment_id), rows, missing, state))
     return found
+
+
+def unlabelled_fragments(dataset: lance.LanceDataset, label: str) -> list[int]:
+    """Ids of fragments none of whose files has the label's column."""
+    return [each.fragment_id for each in label_state(dataset, [label]) if each.missing]
 
 
 def fragments_by_id(dataset: lance.LanceDataset, ids: Iterable[int]) -> dict[int, str]:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from frameloop import __version__
-from frameloop.cli import dead_letters, demo, produce, settings, status, table, train, up
+from frameloop.cli import dead_letters, demo, label, produce, settings, status, table, train, up
 
 app = typer.Typer(
     name="frameloop",
@@ -36,6 +36,7 @@ def main(
 
 app.command("up")(up.up)
 app.command("status")(status.status)
+app.command("label")(label.label)
 app.command("produce")(produce.produce)
 app.command("train")(train.train)
 app.command("demo")(demo.demo)

@@ -38,7 +38,7 @@ def take_accounts(settings: Settings) -> Accounts:
     """Read the topic, the table and the dead letters in full, and compare them."""
     sent = _read_places(settings)
     dataset = lance.dataset(settings.table_uri)
-    label = settings.scoring.label
+    label = settings.training.label
     table = dataset.scanner(
         columns=["partition", "offset", label], filter=ROWS_FILTER, with_row_address=True
     ).to_table()

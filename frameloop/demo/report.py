@@ -39,7 +39,7 @@ def make_report(
     """Count everything anew from Kafka and the tables; nothing is taken from the service's word."""
     accounts = take_accounts(settings)
     dataset = lance.dataset(settings.table_uri)
-    to_row, to_score = latencies_s(accounts, notices, settings.scoring.label)
+    to_row, to_score = latencies_s(accounts, notices, settings.training.label)
     runs = load_runs(settings.runs_uri)
     scores = sorted(accounts.scores.values())
     values = {
@@ -90,7 +90,7 @@ def find_idle_stages(accounts: Accounts, runs_succeeded: int) -> list[str]:
 
 def write_pictures(settings: Settings, folder: DemoFolder) -> list[Path]:
     """The contact sheet of the best and worst frames, and the newest run's loss curve."""
-    label = settings.scoring.label
+    label = settings.training.label
     dataset = lance.dataset(settings.table_uri)
     where = f"{ROWS_FILTER} AND {label} IS NOT NULL"
     ids = dataset.to_table(columns=["id", label], filter=where).sort_by(label)["id"].to_pylist()

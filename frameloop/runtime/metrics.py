@@ -66,6 +66,9 @@ SCORE_FAILURES = Counter(
 )
 SCORE_ERRORS = Counter("frameloop_score_errors_total", "Rows that got no score.", ["label"])
 UNLABELLED_ROWS = Gauge("frameloop_unlabelled_rows", "Rows without this label.", ["label"])
+STALE_ROWS = Gauge(
+    "frameloop_stale_rows", "Rows found that another scorer version has labelled.", ["label"]
+)
 
 TRAINING_RUNS = Counter("frameloop_training_runs_total", "Training runs ended.", ["status"])
 TRAINING_RUNNING = Gauge("frameloop_training_running", "1 while a training run is under way.")

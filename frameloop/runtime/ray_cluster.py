@@ -66,18 +66,19 @@ def check_resources(settings: Settings) -> None:
     ever.
     """
     resources = ray.cluster_resources()
-    gpus = settings.scoring.replicas * settings.scoring.replica_gpus + settings.training.gpus
+    replicas = [(label.replicas_max, label.replica_gpus) for label in settings.labels.values()]
+    gpus = sum(n * each for n, each in replicas) + settings.training.gpus
     if resources.get("GPU", 0) < gpus:
         raise SettingsError(
             f"scorer replicas and training ask for {gpus:g} GPUs and Ray has "
-            f"{resources.get('GPU', 0):g}; lower scoring.replica_gpus or training.gpus"
+            f"{resources.get('GPU', 0):g}; lower labels.NAME.replica_gpus or training.gpus"
         )
     needed = cpus_needed(settings)
     available = resources.get("CPU", 0)
     if available < needed:
         raise SettingsError(
             f"the actors ask for {needed:g} CPUs and Ray has {available:g}; lower ingest.actors, "
-            "scoring.replicas or their CPUs, or give Ray more (ray.num_cpus)"
+            "labels.NAME.replicas_max or their CPUs, or give Ray more (ray.num_cpus)"
         )
 
 
@@ -87,7 +88,7 @@ def cpus_needed(settings: Settings) -> float:
     return (
         ingest.actors * ingest.actor_cpus
         + scoring.actors * scoring.actor_cpus
-        + scoring.replicas * scoring.replica_cpus
+        + sum(label.replicas_max * label.replica_cpus for label in settings.labels.values())
         + settings.training.cpus
         + 2 * SMALL_ACTOR_CPUS
     )

@@ -10,22 +10,22 @@ import tomllib
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as SourceError
 
 from frameloop.core.errors import SettingsError
+from frameloop.core.labels import LABEL_PATTERN, check_order, labels_in
+from frameloop.runtime.label_settings import LabelSettings
+from frameloop.runtime.section import Section
+from schemas.table import Label, taken_names
 
 ENV_PREFIX = "FRAMELOOP_"
 CONFIG_VARIABLE = "FRAMELOOP_CONFIG"
 CONFIG_DEFAULT = Path("frameloop.toml")
 OTHER_VARIABLES = (CONFIG_VARIABLE, "FRAMELOOP_LOG_LEVEL", "FRAMELOOP_FAULTS")
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class KafkaSettings(Section):
@@ -160,18 +160,16 @@ class FetchSettings(Section):
 
 
 class ScoringSettings(Section):
-    """The scoring consumer and the scorer behind it."""
+    """The consumers that have rows labelled; the labels themselves are in `[labels.NAME]`."""
 
-    label: str = Field("score1", pattern=r"^[a-z][a-z0-9_]{0,40}$", description="Column to fill.")
-    scorer: Literal["quality"] = "quality"
     actors: int = Field(1, ge=1, le=64)
     actor_cpus: float = Field(0.25, ge=0, le=64)
-    replicas: int = Field(1, ge=1, le=256)
-    replica_cpus: float = Field(0.5, ge=0, le=64)
-    replica_gpus: float = Field(0, ge=0, le=8)
     concurrent_fragments: int = Field(4, ge=1, le=256, description="Fragments in hand, per actor.")
     poll_interval_s: float = Field(
         5, gt=0, le=300, description="Look at the table at least so often, notice or no notice."
+    )
+    survey_fragments: int = Field(
+        32, ge=0, le=10_000, description="Fragments searched at a look for rows out of date."
     )
 
 
@@ -188,6 +186,7 @@ class TrainingSettings(Section):
     hub: Literal["modelscope", "huggingface"] = "modelscope"
     template: str = "qwen2_vl"
     finetuning_type: Literal["lora", "full", "freeze"] = "lora"
+    label: str = Field("score1", description="Label that tells which rows are good enough.")
     score_min: float = Field(60, ge=0, le=100, description="Rows with a lower score are left out.")
     min_new_rows: int = Field(1000, ge=1, description="Passing rows since the last good run.")
     min_gap_s: float = Field(0, ge=0, description="Shortest time between two starts.")
@@ -233,6 +232,12 @@ class Settings(BaseSettings):
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     fetch: FetchSettings = Field(default_factory=FetchSettings)
     scoring: ScoringSettings = Field(default_factory=ScoringSettings)
+    labels: dict[Annotated[str, Field(pattern=LABEL_PATTERN)], LabelSettings] = Field(
+        default_factory=lambda: {"score1": LabelSettings(scorer="quality")},
+        min_length=1,
+        max_length=32,
+        description="By column. Who names labels names all of them: `score1` is there by default only.",
+    )
     training: TrainingSettings = Field(default_factory=TrainingSettings)
     ray: RaySettings = Field(default_factory=RaySettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
@@ -246,10 +251,13 @@ class Settings(BaseSettings):
     def runs_uri(self) -> str:
         return str(self.data_dir.resolve() / "runs.lance")
 
+    def serve_app(self, label: str) -> str:
+        """Name of the Serve application of a label: one Ray may carry several services."""
+        return f"{self.ray.namespace}-{label}"
+
     @property
-    def serve_app(self) -> str:
-        """Name of the Serve application: one Ray cluster may carry several services."""
-        return f"{self.ray.namespace}-scorer"
+    def label_columns(self) -> tuple[Label, ...]:
+        return tuple(Label(name, label.value_type) for name, label in self.labels.items())
 
     @classmethod
     def settings_customise_sources(
@@ -262,6 +270,24 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the file, whose content comes in as arguments."""
         return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        if taken := taken_names(self.label_columns):
+            raise ValueError(f"labels: the table would have two columns {taken[0]}")
+        filters = {name: label.filter or "" for name, label in self.labels.items()}
+        needs = {name: labels_in(text, self.labels) for name, text in filters.items()}
+        try:
+            check_order(needs)
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+        good = self.labels.get(self.training.label)
+        if good is None or good.value_type not in ("float32", "int64"):
+            raise ValueError(
+                f"training.label: there is no label {self.training.label!r} of numbers; "
+                f"labels: {sorted(self.labels)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _batch_fits_window(self) -> Self:
@@ -316,7 +342,7 @@ def environment_names() -> list[str]:
 def _check_environment() -> None:
     """A misspelt variable would be passed over in silence otherwise."""
     known = environment_names()
-    free_form = "FRAMELOOP_TRAINING__LLAMAFACTORY__"
+    free_form = ("FRAMELOOP_TRAINING__LLAMAFACTORY__", "FRAMELOOP_LABELS__")
     for name in os.environ:
         upper = name.upper()
         if not upper.startswith(ENV_PREFIX) or upper in (*OTHER_VARIABLES, *known):

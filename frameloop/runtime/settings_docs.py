@@ -7,7 +7,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from frameloop.runtime.settings import ENV_PREFIX, Section, Settings
+from frameloop.runtime.label_settings import LabelSettings
+from frameloop.runtime.section import Section
+from frameloop.runtime.settings import ENV_PREFIX, Settings
 
 HEAD = """# Settings
 
@@ -35,6 +37,8 @@ def settings_markdown() -> str:
         if section is not None:
             title = f"`[{name}]`" + (f": {doc}" if (doc := _first_line(section)) else "")
             parts.append(_table(title, f"{name}__", list(section.model_fields.items())))
+    title = f"`[labels.NAME]`: {_first_line(LabelSettings)}"
+    parts.append(_table(title, "labels__NAME__", list(LabelSettings.model_fields.items())))
     return "\n".join(parts)
 
 

@@ -68,7 +68,7 @@ def test_a_keeper_paused_and_replaced_commits_nothing_more_when_it_comes_back(
     os.kill(pid, signal.SIGSTOP)
     try:
         send_pictures(settings.kafka, images, 30, 60)
-        other = CommitLoop(settings.table_uri, (settings.scoring.label,), outbox_max=100)
+        other = CommitLoop(settings.table_uri, settings.label_columns, outbox_max=100)
         other.take_over()
         version = other.dataset.latest_version
     finally:

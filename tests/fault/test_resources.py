@@ -81,7 +81,7 @@ def test_a_killed_scorer_replica_costs_no_score(
     service = Service(settings)
     try:
         service.start()
-        name = f"ray::ServeReplica:{settings.serve_app}"
+        name = f"ray::ServeReplica:{settings.serve_app('score1')}"
         replicas = [p.pid for p in psutil.process_iter(["cmdline"]) if _title(p).startswith(name)]
         assert replicas
         send_pictures(settings.kafka, images, 0, 60)

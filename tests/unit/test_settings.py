@@ -51,6 +51,16 @@ def test_a_file_where_the_command_runs_is_read(elsewhere: Path) -> None:
         ("[ingest]\nbatch_bytes = 1000000000\n", "ingest.batch_bytes must not exceed"),
         ("[kafka]\nembedded = false\nsecurity_protocol = 'SASL_SSL'\n", "needs sasl_mechanism"),
         ("[kafka\n", "is no TOML"),
+        ("[labels.judge]\nscorer = 'quality'\n", "training.label: there is no label 'score1'"),
+        ("[labels.Score]\nscorer = 'quality'\n", "labels.Score"),
+        ("[labels.score1]\nscorer = 'magic'\n", "there is no scorer 'magic'"),
+        ("[labels.score1]\nscorer = 'quality'\ntype = 'bool'\n", "gives float32, not bool"),
+        ("[labels.score1]\nscorer='quality'\n[labels.width]\nscorer='x.py:A'", "two columns width"),
+        (
+            "[labels.score1]\nscorer='quality'\nfilter='b > 1'\n"
+            "[labels.b]\nscorer='quality'\nfilter='score1 > 1'\n",
+            "wait for each other",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_is_allowed(
