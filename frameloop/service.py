@@ -180,8 +180,10 @@ class Service:
         for actor in self.actors.values():
             ray.kill(actor)
         if self.actors:
-            for label in self.settings.labels:
-                serve.delete(self.settings.serve_app(label))
+            apps = [self.settings.serve_app(label) for label in self.settings.labels]
+            for blocking in (False, True):  # all at once, then wait for each
+                for app in apps:
+                    serve.delete(app, _blocking=blocking)
 
     def _start_actors(self) -> None:
         settings = self.settings
@@ -189,12 +191,12 @@ class Service:
             keeper = self._actor(TableKeeper, KEEPER_NAME, SMALL_ACTOR_CPUS).remote(settings)
         except ValueError as error:
             raise SettingsError(f"ray.namespace: a service is running in it: {error}") from None
-        serve.start(proxy_location="Disabled")
-        for label, each in settings.labels.items():
-            app = build_app(label, each, settings.metrics.host)
-            serve.run(app, name=settings.serve_app(label), route_prefix=None)
         self.actors[KEEPER_NAME] = keeper
-        ray.get(keeper.status.remote())
+        self._deploy_scorers()
+        try:
+            ray.get(keeper.status.remote())
+        except RayError as error:
+            raise FatalError(f"the keeper did not start: {_last_line(error)}") from error
         self._keeper_answered = time.monotonic()
         self._start_ingest()
         for index in range(settings.scoring.actors):
@@ -203,6 +205,19 @@ class Service:
             self._run(name, actor.remote(settings, index))
         trigger = self._actor(RetrainTrigger, TRIGGER_NAME, SMALL_ACTOR_CPUS)
         self._run(TRIGGER_NAME, trigger.remote(settings))
+
+    def _deploy_scorers(self) -> None:
+        settings = self.settings
+        host = settings.metrics.host
+        targets = [
+            serve.RunTarget(build_app(name, label, host), settings.serve_app(name), None)
+            for name, label in settings.labels.items()
+        ]
+        serve.start(proxy_location="Disabled")
+        try:
+            serve.run_many(targets)
+        except RuntimeError as error:
+            raise FatalError(f"a scorer did not start: {error}") from error
 
     def _start_ingest(self) -> None:
         settings = self.settings
@@ -229,6 +244,11 @@ class Service:
             targets[name] = status["metrics_address"]
             targets.update(status.get("targets", {}))
         return targets
+
+
+def _last_line(error: Exception) -> str:
+    """Where Ray puts what was raised, below its own account."""
+    return str(error).strip().splitlines()[-1]
 
 
 def _names_a_cluster(settings: Settings) -> bool:
