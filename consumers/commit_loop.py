@@ -7,6 +7,7 @@ docs/protocol.md. Not thread-safe: the keeper calls it from one place at a time.
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import lance
@@ -161,6 +162,14 @@ class CommitLoop:
     def _reload(self) -> None:
         self._dataset = lance.dataset(self.uri)
         self.ledger, self._ledger_fragment = lance_table.read_ledger(self._dataset)
+        for _ in range(COMMIT_ATTEMPTS_MAX):
+            if self._dataset.get_fragment(self._ledger_fragment).physical_rows == 1:
+                return
+            with suppress(Conflict):
+                lance_table.set_ledger_apart(self._dataset)
+            self._dataset = lance.dataset(self.uri)
+            self.ledger, self._ledger_fragment = lance_table.read_ledger(self._dataset)
+        raise TransientError(f"{self.uri}: the ledger could not be set apart, others are too busy")
 
     def _check_epoch(self) -> None:
         """What was read after a lost race may show that a newer keeper has begun."""

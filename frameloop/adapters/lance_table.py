@@ -99,6 +99,23 @@ def read_ledger(dataset: lance.LanceDataset) -> tuple[Ledger, int]:
     return Ledger.model_validate_json(text), address >> ROW_ADDRESS_FRAGMENT_SHIFT
 
 
+def set_ledger_apart(dataset: lance.LanceDataset) -> lance.LanceDataset:
+    """Put the ledger row back into a fragment of its own, where compaction by hand has merged it.
+
+    In a fragment with other rows it would be in the way of their labels: a commit can change a
+    fragment once. One commit, refused if another has touched the fragment: raises `Conflict` then.
+    """
+    row = dataset.to_table(filter=LEDGER_FILTER)
+    try:
+        merge = dataset.merge_insert("id").when_matched_update_all().conflict_retries(0)
+        merge.execute(row)
+    except OSError as error:
+        if "conflict" in str(error).lower():
+            raise Conflict(str(error).split(", /")[0]) from error
+        raise TransientError(f"the ledger could not be set apart: {error}") from error
+    return lance.dataset(dataset.uri)
+
+
 def write_rows(uri: str, rows: pa.Table) -> tuple[str, ...]:
     """Write data files for `rows` (schema `row_schema()`); nobody sees them before a commit.
 

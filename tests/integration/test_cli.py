@@ -12,6 +12,7 @@ from frameloop.core.event_row import row_id
 from frameloop.runtime.settings import KafkaSettings
 from schemas.cloudevents import decode
 from schemas.event import ScreenshotEvent
+from schemas.table import Label
 from tests.accounts import read_all
 from tests.builders import row_id_of, written_append
 
@@ -27,7 +28,7 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def table(tmp_path: Path) -> None:
     uri = str(tmp_path / "data" / "screenshots.lance")
-    loop = CommitLoop(uri, ("score1",), outbox_max=10)
+    loop = CommitLoop(uri, (Label("score1"),), outbox_max=10)
     loop.take_over()
     loop.step([written_append(uri, "a", 0, 7)])
 
