@@ -15,6 +15,7 @@ ScorerFactory = Callable[[], Scorer]
 
 SCORERS = {
     "quality": "serve_apps.quality:QualityScorer",
+    "near_duplicate": "serve_apps.near_duplicate:NearDuplicateScorer",
 }
 """Imported where they run: what one scorer needs, others need not load."""
 
