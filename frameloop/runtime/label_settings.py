@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from frameloop.runtime.section import Section
 
@@ -40,9 +40,7 @@ class LabelSettings(Section):
         False,
         description="Score rows of another scorer version again by itself, without `label --stale`.",
     )
-    options: dict[str, str | int | float | bool] = Field(
-        default_factory=dict, description="Passed to the scorer."
-    )
+    options: dict[str, JsonValue] = Field(default_factory=dict, description="Passed to the scorer.")
     replicas_min: int = Field(1, ge=0, le=256)
     replicas_max: int = Field(1, ge=1, le=256, description="More start while requests wait.")
     replica_cpus: float = Field(0.5, ge=0, le=64)

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import JsonValue
 
 from frameloop.core.errors import SettingsError
 from frameloop.runtime.label_settings import SCORER_TYPES, LabelSettings
@@ -16,7 +17,7 @@ from serve_apps.quality import QualityScorer
 from serve_apps.registry import SCORERS, factory_of
 
 IMAGE = encode(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8))
-OPTIONS: dict[str, dict[str, str | int | float | bool]] = {}
+OPTIONS: dict[str, dict[str, JsonValue]] = {}
 """What a scorer can't be made without."""
 
 
