@@ -27,6 +27,7 @@ from consumers.keeper import find_keeper
 from consumers.survey import Survey
 from frameloop.adapters import lance_table
 from frameloop.adapters.notices import NoticeWatcher
+from frameloop.core.backoff import Backoff
 from frameloop.core.errors import TransientError
 from frameloop.core.labels import FragmentLabels, Task, labels_in, next_tasks, unlabelled_rows
 from frameloop.runtime import metrics
@@ -39,6 +40,8 @@ from serve_apps.fragment_scoring import FragmentRequest, FragmentScores
 log = logging.getLogger(__name__)
 
 REPLICA_SECONDS_MAX = 600.0
+BACKOFF_BASE_S = 1.0
+BACKOFF_MAX_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class ScoringConsumer:
         self._under_way: dict[Task, asyncio.Task[int]] = {}
         self._ended_during: list[set[Task]] = []
         self._survey = Survey(settings)
+        self._backoff = Backoff[Task](BACKOFF_BASE_S, BACKOFF_MAX_S)
         for label in settings.labels:
             metrics.SCORE_ERRORS.labels(label)
             metrics.SCORE_FAILURES.labels(label)
@@ -134,11 +138,14 @@ class ScoringConsumer:
             needs = await self._needs()
             room = self._settings.scoring.concurrent_fragments - len(self._under_way)
             busy = ended.union(self._under_way)
-            for task in next_tasks(view.fragments, needs, busy, room):
+            self._backoff.keep(Task(n, f.fragment_id) for f in view.fragments for n in needs)
+            resting = self._backoff.resting(time.monotonic())
+            for task in next_tasks(view.fragments, needs, busy | resting, room):
                 self._begin(task, view.version, self._settings.labels[task.label].filter)
             if not busy and not self._under_way:  # nothing new: look for what is out of date
                 found = await self._survey.look(view.version, view.fragments, await self.facts())
-                free = [each for each in found if each[0] not in ended.union(self._under_way)]
+                taken = ended.union(self._under_way, resting)
+                free = [each for each in found if each[0] not in taken]
                 for task, row_filter in free[:room]:
                     self._begin(task, view.version, row_filter)
 
@@ -174,12 +181,15 @@ class ScoringConsumer:
         if work.cancelled():
             return
         error = work.exception()
+        self._wake.set()  # there is room for the next fragment
         if error is None:
-            self._wake.set()  # there is room for the next fragment
-        else:
-            metrics.SCORE_FAILURES.labels(task.label).inc()
-            # Left as it is, it is found again at the next look.
-            log.error("%s of fragment %d failed: %s", task.label, task.fragment_id, error)
+            self._backoff.succeeded(task)
+            return
+        metrics.SCORE_FAILURES.labels(task.label).inc()
+        # Left as it is, it is found again, later each time: others must not wait for it.
+        rest_s = self._backoff.failed(task, time.monotonic())
+        where = f"{task.label} of fragment {task.fragment_id}"
+        log.error("%s failed, next try in %.0f s: %s", where, rest_s, error)
 
     def _look(self) -> TableView:
         dataset = lance.dataset(self._settings.table_uri)

@@ -83,6 +83,7 @@ def start(
             # Before the label that it waits for, on purpose.
             "odd": noting("odd", "rest = 1"),
             "rest": {**noting("rest", **options), "rescore": rescore},
+            "near": {"scorer": "near_duplicate", "replica_cpus": 0.1},
         }
         sections = {"scoring": {"actors": 2}, "ingest": {"actors": 2, "batch_rows": 8}}
         settings = service_settings(tmp_path, kafka_settings, **sections)
@@ -124,6 +125,8 @@ def test_labels_are_filled_kept_current_and_repaired(
     assert rows_where(settings, "rest_error = 'too low' AND rest IS NULL") == 10
     assert rows_where(settings, "odd_scorer IS NULL") == 120 - len(odd)
     assert rows_where(settings, "score1_scorer = 'quality/1'") == 120
+    # 16 pictures in turn over 3 sources: after 48 events each source sends what it has sent before.
+    assert rows_where(settings, "near IS NULL AND near_error IS NULL") == 48
     service.stop()
 
     # The scorer has been mended; rows with an error are scored again on demand, and then the rows
