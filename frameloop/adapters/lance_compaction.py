@@ -41,8 +41,8 @@ class CompactionJob:
 
 
 def read_facts(dataset: lance.LanceDataset, labels: Sequence[str]) -> list[FragmentFacts]:
-    """Every fragment in the table's order, from metadata alone but for one look at the ledger row."""
-    _, ledger = lance_table.read_ledger(dataset)
+    """Every fragment in the table's order, from metadata alone."""
+    ledger = {int(f.fragment_id) for f in lance_table.ledger_fragments(dataset)}
     unlabelled = {f for name in labels for f in lance_table.unlabelled_fragments(dataset, name)}
     found = []
     for fragment in dataset.get_fragments():
@@ -54,7 +54,7 @@ def read_facts(dataset: lance.LanceDataset, labels: Sequence[str]) -> list[Fragm
                 rows=physical - int(fragment.num_deletions),
                 rows_physical=physical,
                 size=sum(file.file_size_bytes or 0 for file in fragment.data_files()),
-                is_ledger=number == ledger,
+                is_ledger=number in ledger,
                 is_labelled=number not in unlabelled,
             )
         )
