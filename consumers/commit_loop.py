@@ -141,18 +141,17 @@ class CommitLoop:
     def _without_files(self, requests: Sequence[CommitRequest], places: Sequence[int]) -> set[int]:
         oldest_ms = self.clock_ms() - FILES_AGE_MAX_MS
         asking = {place: requests[place] for place in places}
-        files = {
-            place: request.new_files()
+        found = {
+            place: (request.new_files(), 0 < request.written_at_ms < oldest_ms)
             for place, request in asking.items()
             if not isinstance(request, RewindRequest)
         }
-        old = {
+        missing = self._files.missing({name for names, _ in found.values() for name in names})
+        return {
             place
-            for place, request in asking.items()
-            if not isinstance(request, RewindRequest) and 0 < request.written_at_ms < oldest_ms
+            for place, (names, is_old) in found.items()
+            if names and (is_old or names & missing)
         }
-        missing = self._files.missing(set().union(*files.values()))
-        return {place for place, names in files.items() if names & missing or (names and place in old)}
 
     def _answers(self, plan: CommitPlan, notice: CommitNotice | None) -> dict[int, Answer]:
         now = notice.committed_at_ms if notice else self.clock_ms()

@@ -97,6 +97,7 @@ class RewindRequest:
     offset_next: int
 
 
+@dataclass(frozen=True, slots=True)
 class CompactRequest:
     """Fragments rewritten as fewer, with the same rows, ids and labels.
 
