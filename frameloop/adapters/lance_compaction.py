@@ -14,6 +14,7 @@ import lance
 from lance.optimize import Compaction, CompactionTask, RewriteResult
 
 from frameloop.adapters import lance_table
+from frameloop.adapters.lance_index import fragments_by_index
 from frameloop.core.batch import CompactRequest
 from frameloop.core.errors import Conflict, TransientError
 from frameloop.core.upkeep import FragmentFacts
@@ -43,6 +44,7 @@ class CompactionJob:
 def read_facts(dataset: lance.LanceDataset, labels: Sequence[str]) -> list[FragmentFacts]:
     """Every fragment in the table's order, from metadata alone."""
     ledger = {int(f.fragment_id) for f in lance_table.ledger_fragments(dataset)}
+    indexes = fragments_by_index(dataset)
     unlabelled = {f for name in labels for f in lance_table.unlabelled_fragments(dataset, name)}
     found = []
     for fragment in dataset.get_fragments():
@@ -56,6 +58,9 @@ def read_facts(dataset: lance.LanceDataset, labels: Sequence[str]) -> list[Fragm
                 size=sum(file.file_size_bytes or 0 for file in fragment.data_files()),
                 is_ledger=number in ledger,
                 is_labelled=number not in unlabelled,
+                indexed_by=frozenset(
+                    name for name, covered in indexes.items() if number in covered
+                ),
             )
         )
     return found

@@ -38,6 +38,14 @@ def index_state(dataset: lance.LanceDataset) -> IndexState | None:
     return IndexState(int(found["num_indexed_rows"]), int(found["num_unindexed_rows"]))
 
 
+def fragments_by_index(dataset: lance.LanceDataset) -> dict[str, set[int]]:
+    """Ids of the fragments that each index covers, this one and those that others have made."""
+    return {
+        index.name: {int(f) for segment in index.segments for f in segment.fragment_ids}
+        for index in dataset.describe_indices()
+    }
+
+
 def tend_index(dataset: lance.LanceDataset, rows_min: int = ROWS_UNINDEXED_MIN) -> bool:
     """Make the index, or bring it up to date, if it is due: then one more version of the table.
 

@@ -78,7 +78,7 @@ class Bounds:
 
     @property
     def small_max(self) -> int:
-        """What may be left over after merging, and as much again that has come since."""
+        """What may be left over after merging, in the index and not yet in it."""
         return 2 * self.limits.small_max
 
     @property

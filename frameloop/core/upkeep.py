@@ -27,6 +27,8 @@ class FragmentFacts:
     is_labelled: bool = True
     """All declared labels are there. Lance would fill a missing one with nulls, and the rows would no
     longer be found as unlabelled."""
+    indexed_by: frozenset[str] = frozenset()
+    """Indexes that cover it. Lance refuses to merge fragments of which only some are in an index."""
 
     @property
     def deleted_share(self) -> float:
@@ -57,7 +59,7 @@ class UpkeepLimits:
 
     @property
     def small_max(self) -> int:
-        """Most fragments that are neither full nor unlabelled once nothing is left to merge."""
+        """Most that are labelled, not full and in the same indexes, once nothing is left to merge."""
         return (self.fan_in - 1) * self.tiers
 
     def tier(self, size: int) -> int:
@@ -74,11 +76,11 @@ def plan_groups(
 ) -> list[tuple[FragmentFacts, ...]]:
     """Groups to rewrite, each as one fragment; the smallest come first, parts in the table's order.
 
-    A group is `fan_in` fragments of one tier, or fewer if they fill the target; or one
+    A group is `fan_in` fragments of one tier, in the same indexes, or fewer if they fill the target; or one
     fragment that has lost many rows. It never has the ledger, a fragment that lacks a label, or more
     than `task_bytes_max`. A fragment is in at most one group.
     """
-    tiers: dict[int, list[FragmentFacts]] = {}
+    tiers: dict[tuple[int, frozenset[str]], list[FragmentFacts]] = {}
     groups: list[tuple[FragmentFacts, ...]] = []
     for fragment in fragments:
         if fragment.is_ledger or not fragment.is_labelled or not fragment.rows_physical:
@@ -87,18 +89,18 @@ def plan_groups(
             if fragment.size <= limits.task_bytes_max:
                 groups.append((fragment,))
         elif tier := limits.tier(fragment.size):
-            tiers.setdefault(tier, []).append(fragment)
-    for tier in sorted(tiers, reverse=True):
-        groups += _cut(tiers[tier], limits)
+            tiers.setdefault((tier, fragment.indexed_by), []).append(fragment)
+    for _, alike in sorted(tiers.items(), key=lambda each: -each[0][0]):
+        groups += _cut(alike, limits)
     return groups
 
 
-def _cut(tier: Sequence[FragmentFacts], limits: UpkeepLimits) -> list[tuple[FragmentFacts, ...]]:
+def _cut(alike: Sequence[FragmentFacts], limits: UpkeepLimits) -> list[tuple[FragmentFacts, ...]]:
     """Complete groups from the front. What is left over waits for company."""
     groups = []
     group: list[FragmentFacts] = []
     size = 0
-    for fragment in tier:
+    for fragment in alike:
         group.append(fragment)
         size += fragment.size
         if len(group) == limits.fan_in or size >= limits.target_bytes:

@@ -388,6 +388,24 @@ def test_the_index_survives_compaction_deletes_and_its_own_update(
     assert isinstance(loop.step([written_append(uri, "last", 24, 26)]).answers[0], CommitReceipt)
 
 
+def test_fragments_in_the_index_and_others_are_not_merged_until_all_are_in_it(
+    uri: str, work: UpkeepWork
+) -> None:
+    """Lance refuses such a mixture when it commits, after the bytes were written."""
+    loop = filled(uri, 3)
+    lance_index.tend_index(lance.dataset(uri))
+    for first in (6, 8, 10):
+        loop.step([written_append(uri, f"batch-{first}", first, first + 2)])
+    for fragment_id in lance_table.unlabelled_fragments(loop.dataset, LABEL):
+        loop.step([label_request(uri, fragment_id)])
+    assert work.plan() == []
+    lance_index.tend_index(lance.dataset(uri), rows_min=0)
+    assert compact_all(loop, work) == 1
+    assert lance_index.index_state(lance.dataset(uri)) == lance_index.IndexState(
+        13, 0
+    )  # the ledger row, too
+
+
 def test_health_counts_what_is_there_and_says_which_bound_is_broken(
     uri: str, work: UpkeepWork
 ) -> None:

@@ -30,6 +30,7 @@ facts = st.builds(
     size=st.integers(0, 1 << 31),
     is_ledger=st.booleans(),
     is_labelled=st.booleans(),
+    indexed_by=st.sampled_from([frozenset(), frozenset({"a"}), frozenset({"a", "b"})]),
 )
 tables = st.lists(facts, max_size=60).map(
     lambda found: [replace(each, fragment_id=i) for i, each in enumerate(found)]
@@ -53,6 +54,14 @@ def test_no_task_is_larger_than_its_bound_and_none_changes_nothing(
     for group in plan_groups(table, limits):
         assert sum(each.size for each in group) <= limits.task_bytes_max
         assert len(group) > 1 or group[0].deleted_share > limits.deleted_share_max
+
+
+@given(tables, limits_any)
+def test_parts_of_a_group_are_in_the_same_indexes(
+    table: list[FragmentFacts], limits: UpkeepLimits
+) -> None:
+    for group in plan_groups(table, limits):
+        assert len({each.indexed_by for each in group}) == 1
 
 
 @given(tables, limits_any)
