@@ -56,6 +56,8 @@ class UpkeepActor:
         self._facts: TableFacts | None = None
         self._clean_due = 0.0
         self._why = "not looked at yet"
+        if settings.upkeep.enabled:
+            metrics.UPKEEP_SUCCESS.set_to_current_time()  # 0 would say that it is switched off
         self._metrics_address = metrics.serve_metrics(settings.metrics.host)
 
     async def run(self) -> None:
@@ -134,6 +136,7 @@ class UpkeepActor:
                 return False
         metrics.COMPACTIONS.labels("done").inc()
         metrics.COMPACTED_BYTES.inc(job.size)
+        metrics.UPKEEP_SUCCESS.set_to_current_time()  # a backlog takes long, and goes on
         log.info("%d fragments of %d bytes are one", len(job.fragment_ids), job.size)
         return True
 
