@@ -37,7 +37,7 @@ from frameloop.core.row_ids import pack_ids
 from frameloop.core.table_health import judge
 from frameloop.runtime.metrics import resident_bytes_max
 from frameloop.runtime.settings import Settings
-from schemas.table import ROWS_FILTER, row_schema
+from schemas.table import ROWS_FILTER, Label, row_schema
 
 COMMITS_A_DAY = 17_280
 SECONDS_A_COMMIT = 5.0
@@ -67,7 +67,7 @@ class Day:
     def __post_init__(self) -> None:
         upkeep = self.work.settings.upkeep
         self._committed_at = deque(maxlen=int(upkeep.keep_versions_s / SECONDS_A_COMMIT))
-        self.loop = CommitLoop(self.uri, (LABEL,), outbox_max=100)
+        self.loop = CommitLoop(self.uri, (Label(LABEL),), outbox_max=100)
         self.loop.take_over()
 
     def play(self, commits: int) -> None:

@@ -38,7 +38,7 @@ class UpkeepWork:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return (self.settings.scoring.label,)
+        return tuple(self.settings.labels)
 
     @property
     def bounds(self) -> Bounds:

@@ -45,7 +45,8 @@ def read_facts(dataset: lance.LanceDataset, labels: Sequence[str]) -> list[Fragm
     """Every fragment in the table's order, from metadata alone."""
     ledger = {int(f.fragment_id) for f in lance_table.ledger_fragments(dataset)}
     indexes = fragments_by_index(dataset)
-    unlabelled = {f for name in labels for f in lance_table.unlabelled_fragments(dataset, name)}
+    state = lance_table.label_state(dataset, labels)
+    unlabelled = {each.fragment_id for each in state if each.missing}
     found = []
     for fragment in dataset.get_fragments():
         number = int(fragment.fragment_id)

@@ -14,6 +14,7 @@ from frameloop.core.event_row import row_id
 from frameloop.runtime.settings import KafkaSettings
 from schemas.cloudevents import decode
 from schemas.event import ScreenshotEvent
+from schemas.table import Label
 from tests.accounts import read_all
 from tests.builders import row_id_of, written_append
 
@@ -29,7 +30,7 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def table(tmp_path: Path) -> None:
     uri = str(tmp_path / "data" / "screenshots.lance")
-    loop = CommitLoop(uri, ("score1",), outbox_max=10)
+    loop = CommitLoop(uri, (Label("score1"),), outbox_max=10)
     loop.take_over()
     loop.step([written_append(uri, "a", 0, 7)])
 
@@ -89,7 +90,7 @@ def test_table_health_shows_what_is_there_and_fails_when_a_bound_is_broken(confi
     assert "2: 0 full, 1 unlabelled, 0 small" in text.output
 
     uri = config.parent / "data" / "screenshots.lance"
-    loop = CommitLoop(str(uri), ("score1",), outbox_max=10)
+    loop = CommitLoop(str(uri), (Label("score1"),), outbox_max=10)
     loop.take_over()
     orphan = written_append(str(uri), "dead", 7, 9)
     then = time.time() - 8 * 24 * 3600

@@ -21,7 +21,7 @@ from frameloop.core.errors import (
     StaleBatch,
     TransientError,
 )
-from schemas.table import ROWS_FILTER
+from schemas.table import ROWS_FILTER, Label
 from tests.builders import TOPIC_ID, at, letter, written_append
 
 LABEL = "score1"
@@ -33,7 +33,7 @@ def uri(tmp_path: Path) -> str:
 
 
 def keeper(uri: str) -> CommitLoop:
-    loop = CommitLoop(uri, (LABEL,), outbox_max=100)
+    loop = CommitLoop(uri, (Label(LABEL),), outbox_max=100)
     loop.take_over()
     return loop
 
@@ -209,7 +209,7 @@ def test_a_table_of_another_make_is_refused(uri: str) -> None:
 
 def test_a_new_label_becomes_a_column_of_an_old_table(uri: str) -> None:
     keeper(uri).step([written_append(uri, "a", 0, 5)])
-    loop = CommitLoop(uri, (LABEL, "score2"), outbox_max=100)
+    loop = CommitLoop(uri, (Label(LABEL), Label("score2")), outbox_max=100)
     loop.take_over()
     assert "score2_error" in loop.dataset.schema.names
     assert len(lance_table.unlabelled_fragments(loop.dataset, "score2")) == 1

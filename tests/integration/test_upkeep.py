@@ -24,7 +24,7 @@ from frameloop.core.errors import Conflict, Fenced, FilesGone, StaleBatch
 from frameloop.core.table_health import judge
 from frameloop.core.training import RunRecord, RunStatus
 from frameloop.runtime.settings import Settings
-from schemas.table import ROWS_FILTER
+from schemas.table import ROWS_FILTER, Label
 from tests.builders import TOPIC_ID, written_append
 from tests.integration.test_commit_loop import LABEL, keeper, label_request, offsets_in_table
 
@@ -146,7 +146,7 @@ def test_lance_itself_refuses_a_merge_of_a_fragment_that_got_another_label_meanw
     """The keeper looks first; this is what stands behind it when it looks too early."""
     filled(uri, 4)
     request = rewritten(work)
-    loop = CommitLoop(uri, (LABEL, "score2"), outbox_max=100)
+    loop = CommitLoop(uri, (Label(LABEL), Label("score2")), outbox_max=100)
     loop.take_over()
     fragment_id = lance_table.unlabelled_fragments(loop.dataset, "score2")[0]
     fragment = loop.dataset.get_fragment(fragment_id)
@@ -219,7 +219,7 @@ def test_a_fragment_that_lost_many_rows_is_rewritten_without_them(
     (fragment,) = [f for f in lance.dataset(uri).get_fragments() if f.fragment_id > 1]
     assert fragment.physical_rows == 1
     # One row, and a ledger column of nulls: not to be taken for the ledger's own fragment.
-    CommitLoop(uri, (LABEL, "score2"), outbox_max=100).take_over()
+    CommitLoop(uri, (Label(LABEL), Label("score2")), outbox_max=100).take_over()
     assert lance_table.unlabelled_fragments(lance.dataset(uri), "score2") == [fragment.fragment_id]
 
 
