@@ -79,6 +79,10 @@ bench-ingest: setup ## Ingest against img2dataset on this machine (needs nginx: 
 bench-freshness: setup ## 200 events/s for 3 minutes: how soon is a row there, how soon its score?
 	$(BIN)/python -m benchmarks.freshness
 
+.PHONY: bench-upkeep
+bench-upkeep: $(VENV)/.ready ## A day of micro-batches at once: do fragments, files and commit times stay bounded?
+	$(BIN)/python -m benchmarks.upkeep
+
 .PHONY: check
 check: $(VENV)/.ready ## Run what CI checks: ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ scorer again.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -87,6 +88,7 @@ class ApplyScores:
         if is_labelled and (asked.row_filter is None or not columns.num_rows):
             return None
         base = lance_table.metadata_json(fragment.metadata)
+        began_ms = time.time_ns() // 1_000_000
         data = (columns if columns.num_rows else _no_scores(scores, fragment_id)).drop([ROW_ID])
         updated, fields = fragment.update_columns(data, left_on=ROW_ADDRESS)
         return LabelRequest(
@@ -96,6 +98,7 @@ class ApplyScores:
             updated=lance_table.metadata_json(updated),
             fields=tuple(int(f) for f in fields),
             rows=columns.num_rows,
+            written_at_ms=began_ms,
         )
 
     @asynccontextmanager

@@ -12,8 +12,16 @@ from dataclasses import dataclass, field
 
 import lance
 
-from frameloop.adapters import lance_table
-from frameloop.core.batch import AppendRequest, CommitReceipt, CommitRequest, LabelRequest
+from frameloop.adapters import lance_compaction, lance_table
+from frameloop.adapters.table_files import TableFiles
+from frameloop.core.batch import (
+    AppendRequest,
+    CommitReceipt,
+    CommitRequest,
+    CompactRequest,
+    LabelRequest,
+    RewindRequest,
+)
 from frameloop.core.commit_plan import CommitPlan, TableState, plan_commit
 from frameloop.core.errors import Conflict, Fenced, FrameloopError, TransientError
 from frameloop.core.ledger import Ledger
@@ -25,6 +33,8 @@ from schemas.table import Label
 
 COMMIT_ATTEMPTS_MAX = 8
 """Other writers (compaction by hand, say) may be faster so many times in a row."""
+FILES_AGE_MAX_MS = 24 * 3600 * 1000
+"""Files that no version names are removed after 7 days: a day is far from it, whatever the clocks."""
 
 Answer = CommitReceipt | FrameloopError
 
@@ -35,6 +45,8 @@ class StepResult:
 
     answers: dict[int, Answer]
     notice: CommitNotice | None = None
+    compacted: int = 0
+    """Compactions that were committed."""
 
 
 @dataclass(slots=True)
@@ -51,6 +63,7 @@ class CommitLoop:
     _dataset: lance.LanceDataset = field(init=False, repr=False)
     _ledger_fragment: int = field(init=False, repr=False)
     _epoch: int = field(init=False)
+    _files: TableFiles = field(init=False, repr=False)
 
     @property
     def dataset(self) -> lance.LanceDataset:
@@ -64,6 +77,7 @@ class CommitLoop:
         then fenced. Raises `FatalError` if the table is of another make.
         """
         lance_table.open_or_create(self.uri, self.labels)
+        self._files = TableFiles(self.uri)
         for _ in range(COMMIT_ATTEMPTS_MAX):
             self._reload()
             ledger = self.ledger.taken_over().stamped(self.new_id())
@@ -88,11 +102,7 @@ class CommitLoop:
         """
         for _ in range(COMMIT_ATTEMPTS_MAX):
             self._check_epoch()
-            base = self.ledger.without_letters(published)
-            touched = {r.fragment_id for r in requests if isinstance(r, LabelRequest)}
-            fragments = lance_table.fragments_by_id(self._dataset, touched)
-            table = TableState(base, fragments, self.row_ids)
-            plan = plan_commit(table, requests, outbox_max=self.outbox_max)
+            plan = self._plan(requests, self.ledger.without_letters(published))
             if plan.refused and self._dataset.latest_version != self._dataset.version:
                 self._reload()  # a refusal must rest on the table as it is now
                 continue
@@ -105,14 +115,76 @@ class CommitLoop:
                 request = requests[index]
                 if isinstance(request, AppendRequest):
                     self.row_ids.add(request.ids)
-            return StepResult(self._answers(plan, notice), notice)
+            answers = self._answers(plan, notice)
+            compactions = self._compact(plan)
+            compacted = sum(isinstance(each, CommitReceipt) for each in compactions.values())
+            return StepResult({**answers, **compactions}, notice, compacted)
         raise TransientError(f"{self.uri}: no commit came through, other writers are too busy")
+
+    def _plan(self, requests: Sequence[CommitRequest], base: Ledger) -> CommitPlan:
+        """A plan all of whose data files are there at this moment."""
+        touched = {
+            fragment_id
+            for request in requests
+            if isinstance(request, LabelRequest | CompactRequest)
+            for fragment_id in _fragments_of(request)
+        }
+        fragments = lance_table.fragments_by_id(self._dataset, touched)
+        gone: set[int] = set()
+        while True:
+            table = TableState(base, fragments, self.row_ids, gone)
+            plan = plan_commit(table, requests, outbox_max=self.outbox_max)
+            more = self._without_files(requests, (*plan.taken, *plan.compactions))
+            if not more:
+                return plan
+            gone |= more
+
+    def _without_files(self, requests: Sequence[CommitRequest], places: Sequence[int]) -> set[int]:
+        oldest_ms = self.clock_ms() - FILES_AGE_MAX_MS
+        asking = {place: requests[place] for place in places}
+        found = {
+            place: (request.new_files(), 0 < request.written_at_ms < oldest_ms)
+            for place, request in asking.items()
+            if not isinstance(request, RewindRequest)
+        }
+        missing = self._files.missing({name for names, _ in found.values() for name in names})
+        return {
+            place
+            for place, (names, is_old) in found.items()
+            if names and (is_old or names & missing)
+        }
 
     def _answers(self, plan: CommitPlan, notice: CommitNotice | None) -> dict[int, Answer]:
         now = notice.committed_at_ms if notice else self.clock_ms()
         receipt = CommitReceipt(int(self._dataset.version), now)
         done: dict[int, Answer] = dict.fromkeys((*plan.taken, *plan.present), receipt)
         return {**done, **plan.refused}
+
+    def _compact(self, plan: CommitPlan) -> dict[int, Answer]:
+        """A commit for each. What fails is answered as failed: a compaction can always be planned anew."""
+        answers: dict[int, Answer] = {}
+        for index, compaction in plan.compactions.items():
+            try:
+                answers[index] = self._compact_one(compaction)
+            except FrameloopError as error:
+                answers[index] = error
+        return answers
+
+    def _compact_one(self, compaction: CompactRequest) -> CommitReceipt:
+        """No compare-and-swap on the ledger, and none is needed: a keeper that is fenced between the
+        look and the commit changes no row, and Lance refuses it where another has touched the
+        fragments.
+        """
+        if self._dataset.latest_version != self._dataset.version:
+            self._reload()
+        self._check_epoch()
+        reach("keeper.before_compaction")
+        try:
+            lance_compaction.commit(self._dataset, compaction)
+            reach("keeper.compacted")
+        finally:
+            self._reload()
+        return CommitReceipt(int(self._dataset.version), self.clock_ms())
 
     def _apply(self, plan: CommitPlan) -> CommitNotice:
         ledger = plan.ledger.stamped(self.new_id())
@@ -177,3 +249,7 @@ class CommitLoop:
             raise Fenced(
                 f"{self.uri}: keeper {self.ledger.epoch} has replaced keeper {self._epoch}"
             )
+
+
+def _fragments_of(request: LabelRequest | CompactRequest) -> tuple[int, ...]:
+    return (request.fragment_id,) if isinstance(request, LabelRequest) else request.fragment_ids

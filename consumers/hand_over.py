@@ -11,7 +11,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from frameloop.adapters import lance_table
 from frameloop.core.batch import AppendRequest
-from frameloop.core.errors import BackPressure, DuplicateRows, TransientError
+from frameloop.core.errors import BackPressure, DuplicateRows, FilesGone, TransientError
 from frameloop.core.micro_batch import Cut
 from frameloop.core.row_ids import pack_ids
 from frameloop.runtime import metrics
@@ -48,17 +48,20 @@ class HandOver:
                 metrics.EVENTS.labels("duplicate").inc(len(error.places))
                 self.duplicates += len(error.places)
                 cut = cut.without_rows(error.places)
+            except FilesGone as error:
+                log.warning("%s", error)
         self.rows += len(cut.rows)
         self.letters += len(cut.dead_letters)
         metrics.BATCH_ROWS.observe(len(cut.rows))
         metrics.BATCH_BYTES.observe(cut.size)
 
     async def _written(self, batch_id: str, cut: Cut) -> AppendRequest:
+        began_ms = time.time_ns() // 1_000_000
         fragments = await self._write(to_table(cut)) if cut.rows else ()
         reach("ingest.written")
         ids = pack_ids([row.values["id"] for row in cut.rows])
         rows = len(cut.rows)
-        return AppendRequest(batch_id, cut.ranges, fragments, rows, cut.dead_letters, ids)
+        return AppendRequest(batch_id, cut.ranges, fragments, rows, cut.dead_letters, ids, began_ms)
 
     async def _write(self, rows: pa.Table) -> tuple[str, ...]:
         """Until the storage takes it: a full disk holds the batch, and polling pauses behind it."""

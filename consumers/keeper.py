@@ -1,7 +1,7 @@
 """The table keeper: the one Ray actor that commits the table's metadata.
 
 Ingest actors and scoring consumers write data files and hand over their metadata; the keeper puts
-what waits into one commit and answers when it is in the table.
+what waits into one commit and answers when it is in the table. Compactions it commits between.
 """
 
 import asyncio
@@ -209,6 +209,7 @@ class TableKeeper:
             metrics.COMMIT_REQUESTS.observe(len(group))
             reach("keeper.answered")
             self._notices.append(result.notice)
+        if result.notice or result.compacted:
             self._show_table()
 
     def _answer(self, group: list[_Waiting], result: StepResult) -> None:

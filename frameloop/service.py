@@ -15,6 +15,7 @@ from consumers.ingest import IngestActor
 from consumers.keeper import KEEPER_NAME, TableKeeper
 from consumers.retrain import RetrainTrigger
 from consumers.scoring import ScoringConsumer
+from consumers.upkeep import UpkeepActor
 from frameloop.adapters.kafka_topics import ensure_topics
 from frameloop.adapters.llama_factory import trainer_command
 from frameloop.core.errors import FatalError, SettingsError
@@ -31,6 +32,7 @@ STOP_SECONDS = 15.0
 STATUS_SECONDS = 10.0
 KEEPER_HEALTHY_SECONDS_MAX = 60.0
 TRIGGER_NAME = "retrain-trigger"
+UPKEEP_NAME = "upkeep"
 FOREVER = {"max_restarts": -1, "max_task_retries": -1}
 """Ray starts a dead actor again, and its `run` with it."""
 
@@ -205,6 +207,8 @@ class Service:
             self._run(name, actor.remote(settings, index))
         trigger = self._actor(RetrainTrigger, TRIGGER_NAME, SMALL_ACTOR_CPUS)
         self._run(TRIGGER_NAME, trigger.remote(settings))
+        upkeep = self._actor(UpkeepActor, UPKEEP_NAME, SMALL_ACTOR_CPUS)
+        self._run(UPKEEP_NAME, upkeep.remote(settings))
 
     def _deploy_scorers(self) -> None:
         settings = self.settings

@@ -106,6 +106,7 @@ def service_settings(folder: Path, kafka: KafkaSettings, **sections: Any) -> Set
         "scoring": {"actor_cpus": 0.1, "poll_interval_s": 0.5},
         "labels": {"score1": {"scorer": "quality", "replica_cpus": 0.2}},
         "training": {"enabled": False, "cpus": 0.2, "check_interval_s": 0.5},
+        "upkeep": {"fan_in": 2, "interval_s": 0.5, "clean_interval_s": 1, "task_cpus": 0.1},
         "metrics": {"port": 0},
         "ray": {"namespace": f"n-{uuid.uuid4().hex[:8]}"},
     }

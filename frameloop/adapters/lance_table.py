@@ -90,8 +90,13 @@ def read_ledger(dataset: lance.LanceDataset) -> tuple[Ledger, int]:
 
     Raises `FatalError` unless there is exactly one ledger row.
     """
+    # Where the metadata says which fragment it is, the others need not be looked into.
+    known = ledger_fragments(dataset)
     found = dataset.scanner(
-        columns=["ledger"], filter=LEDGER_FILTER, with_row_address=True
+        columns=["ledger"],
+        filter=LEDGER_FILTER,
+        with_row_address=True,
+        fragments=known or None,
     ).to_table()
     if len(found) != 1:
         raise FatalError(f"{dataset.uri}: {len(found)} ledger rows, there must be one")
@@ -114,6 +119,19 @@ def set_ledger_apart(dataset: lance.LanceDataset) -> lance.LanceDataset:
             raise Conflict(str(error).split(", /")[0]) from error
         raise TransientError(f"the ledger could not be set apart: {error}") from error
     return lance.dataset(dataset.uri)
+
+
+def ledger_fragments(dataset: lance.LanceDataset) -> list[lance.LanceFragment]:
+    """The ledger's fragment, by metadata: each commit of a keeper gives it a file of that column alone.
+
+    None before the first such commit.
+    """
+    ledger = field_id(dataset, LEDGER_FIELD.name)
+    return [
+        fragment
+        for fragment in dataset.get_fragments()
+        if any(set(file.fields) == {ledger} for file in fragment.data_files())
+    ]
 
 
 def write_rows(uri: str, rows: pa.Table) -> tuple[str, ...]:
@@ -193,14 +211,14 @@ def label_state(dataset: lance.LanceDataset, labels: Iterable[str]) -> list[Frag
     The ledger's own fragment is never among them.
     """
     wanted = {field_id(dataset, label): label for label in labels}
-    ledger = field_id(dataset, LEDGER_FIELD.name)
+    ledger = {f.fragment_id for f in ledger_fragments(dataset) if f.physical_rows == 1}
     found = []
     for fragment in dataset.get_fragments():
+        if fragment.fragment_id in ledger:
+            continue
         files = fragment.data_files()
         fields = {field for file in files for field in file.fields}
         rows = fragment.physical_rows
-        if ledger in fields and rows == 1:
-            continue
         missing = frozenset(label for each, label in wanted.items() if each not in fields)
         state = hash(tuple(file.path for file in files))
         found.append(FragmentLabels(int(fragment.fragment_id), rows, missing, state))

@@ -1,13 +1,23 @@
 """`frameloop table`: look into the table."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from frameloop.cli.common import ConfigOption, JsonOption, clear_errors, console, settings_of
+from frameloop.cli.common import (
+    EXIT_FAILED,
+    ConfigOption,
+    JsonOption,
+    clear_errors,
+    console,
+    settings_of,
+)
 from frameloop.core.errors import FatalError
+from frameloop.core.table_health import TableFacts
+from frameloop.core.upkeep import UpkeepLimits
 
 app = typer.Typer(no_args_is_help=True, help="Look into the table of screenshots.")
 
@@ -109,3 +119,56 @@ def export_image(
     path = to / name if to.is_dir() else to
     path.write_bytes(images[0]["image"])
     console.print(f"{path}: {len(images[0]['image'])} bytes", highlight=False, soft_wrap=True)
+
+
+@app.command()
+@clear_errors
+def health(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Fragments, versions, files: what there is, and whether it keeps within its bounds.
+
+    Exit status 1 if a bound is broken.
+    """
+    from consumers.upkeep_work import UpkeepWork
+    from frameloop.core.table_health import judge
+
+    dataset = _open(config)
+    work = UpkeepWork(settings_of(config))
+    facts = work.look()
+    verdicts = judge(facts, work.bounds)
+    broken = [verdict for verdict in verdicts if not verdict.is_kept]
+    if as_json:
+        found = {
+            "uri": dataset.uri,
+            **asdict(facts),
+            "bounds": [{**asdict(v), "is_kept": v.is_kept} for v in verdicts],
+        }
+        print(json.dumps(found, indent=2))
+    else:
+        for line in _health_lines(facts, work.bounds.limits):
+            console.print(line, highlight=False, soft_wrap=True)
+        for each in verdicts:
+            mark = "[green]ok  [/]" if each.is_kept else "[red]high[/]"
+            text = f"{mark} {each.what}: {each.value:g}, at most {each.bound:g}"
+            console.print(text if each.is_kept else f"{text}\n     {each.advice}", highlight=False)
+    if broken:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _health_lines(facts: TableFacts, limits: UpkeepLimits) -> list[str]:
+    sizes = ", ".join(
+        f"{count} up to {limits.full_bytes / limits.fan_in ** (tier - 1):,.0f} bytes"
+        for tier, count in facts.small.items()
+    )
+    index = "none" if facts.rows_unindexed is None else f"{facts.rows_unindexed} rows not in it"
+    tags = ", ".join(f"{tag.name} (version {tag.version})" for tag in facts.tags)
+    return [
+        f"rows          {facts.rows}, {facts.size} bytes",
+        f"fragments     {facts.fragments}: {facts.full} full, {facts.unlabelled} unlabelled, "
+        f"{facts.small_count} small" + (f" ({sizes})" if sizes else ""),
+        f"versions      {facts.versions}, the latest {facts.version}",
+        f"files         {facts.files}; {facts.unnamed_count} data files of "
+        f"{facts.unnamed_size} bytes that no version names",
+        f"tags          {tags or 'none'}",
+        f"index on id   {index}",
+        f"opened in     {facts.open_seconds * 1000:.0f} ms",
+    ]

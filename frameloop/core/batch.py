@@ -1,9 +1,14 @@
-"""Values that travel from an ingest actor or a scoring consumer to the table keeper.
+"""Values that travel from ingest actors, scoring consumers and upkeep to the table keeper.
 
 All frozen and picklable. Lance fragments travel as their metadata's JSON: the data files are
 already written, only the keeper's commit makes them part of the table.
+
+`written_at_ms` is the writer's clock before it wrote the files. Files that no version names are
+removed after days, so the keeper takes none that have waited long; 0 is of unknown age.
 """
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from schemas.dead_letter import DeadLetter
@@ -52,6 +57,11 @@ class AppendRequest:
     rows: int
     dead_letters: tuple[DeadLetter, ...] = ()
     ids: bytes = b""
+    written_at_ms: int = 0
+
+    def new_files(self) -> set[str]:
+        """Names of its files in the table's folder of data."""
+        return _files(self.fragments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,10 @@ class LabelRequest:
     updated: str
     fields: tuple[int, ...]
     rows: int
+    written_at_ms: int = 0
+
+    def new_files(self) -> set[str]:
+        return _files([self.updated]) - _files([self.base])
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +97,30 @@ class RewindRequest:
     offset_next: int
 
 
-CommitRequest = AppendRequest | LabelRequest | RewindRequest
+@dataclass(frozen=True, slots=True)
+class CompactRequest:
+    """Fragments rewritten as fewer, with the same rows, ids and labels.
+
+    `base` is the old fragments' metadata as they were read; if the table has another by now, the
+    request is refused. `rewrite` is Lance's own account of it, as JSON.
+    """
+
+    fragment_ids: tuple[int, ...]
+    base: tuple[str, ...]
+    rewrite: str
+    rows: int
+    written_at_ms: int = 0
+
+    def new_files(self) -> set[str]:
+        found = json.loads(self.rewrite)["new_fragments"]
+        return {file["path"] for fragment in found for file in fragment["files"]}
+
+
+CommitRequest = AppendRequest | LabelRequest | CompactRequest | RewindRequest
+
+
+def _files(fragments: Iterable[str]) -> set[str]:
+    return {file["path"] for text in fragments for file in json.loads(text)["files"]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@
     ├── Rejected             this event can't become a row: a dead letter with `reason`
     ├── Conflict             somebody else changed what this was planned on: plan again
     │   ├── StaleBatch       the batch does not start where the table stands: seek, fetch again
-    │   └── DuplicateRows    some of its rows are in the table: write the batch without them
+    │   ├── DuplicateRows    some of its rows are in the table: write the batch without them
+    │   └── FilesGone        its data files are gone or old: write them anew, then ask again
     ├── OutcomeUnknown       it may or may not have happened: look before trying again
     ├── Fenced               a newer keeper is at work: stop
     └── FatalError           a person must look; stop without losing anything
@@ -66,6 +67,10 @@ class DuplicateRows(Conflict):
 
     def __str__(self) -> str:
         return f"{len(self.places)} rows of the batch are in the table already"
+
+
+class FilesGone(Conflict):
+    """Data files of the request are no longer there, or too old to rely on; nothing was committed."""
 
 
 class OutcomeUnknown(FrameloopError):

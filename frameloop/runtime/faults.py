@@ -17,8 +17,13 @@ STEPS = (
     "keeper.before_commit",
     "keeper.committed",
     "keeper.answered",
+    "keeper.before_compaction",
+    "keeper.compacted",
     "scoring.scored",
     "scoring.written",
+    "upkeep.rewritten",
+    "upkeep.executed",
+    "upkeep.cleaned",
 )
 
 

@@ -54,6 +54,41 @@ TABLE_FRAGMENTS = Gauge("frameloop_table_fragments", "Fragments of the table.")
 TABLE_ROWS = Gauge("frameloop_table_rows", "Screenshots in the table.")
 OUTBOX = Gauge("frameloop_outbox_letters", "Dead letters committed but not yet in Kafka.")
 
+TABLE_SMALL_FRAGMENTS = Gauge(
+    "frameloop_table_small_fragments", "Labelled fragments that wait to be merged with others."
+)
+TABLE_SMALL_FRAGMENTS_MAX = Gauge(
+    "frameloop_table_small_fragments_max", "The bound that upkeep keeps them under."
+)
+TABLE_VERSIONS = Gauge("frameloop_table_versions", "Versions that can be read.")
+TABLE_VERSION_AGE = Gauge(
+    "frameloop_table_version_age_seconds", "Age of the oldest version that has no tag."
+)
+TABLE_VERSION_AGE_MAX = Gauge(
+    "frameloop_table_version_age_seconds_max", "The bound that upkeep keeps it under."
+)
+TABLE_FILES = Gauge("frameloop_table_files", "Files of the table, of every kind.")
+TABLE_BYTES = Gauge("frameloop_table_bytes", "Data files of the latest version, in bytes.")
+TABLE_UNNAMED_FILES = Gauge(
+    "frameloop_table_unnamed_files", "Data files that no version names, e.g. of writers that died."
+)
+TABLE_UNNAMED_BYTES = Gauge("frameloop_table_unnamed_bytes", "Bytes of these files.")
+TABLE_TAGS = Gauge("frameloop_table_tags", "Versions that are kept by a tag.")
+TABLE_OPEN_SECONDS = Gauge("frameloop_table_open_seconds", "Opening the table anew.")
+TABLE_UNINDEXED_ROWS = Gauge(
+    "frameloop_table_unindexed_rows", "Rows that the index on id does not cover yet."
+)
+COMPACTIONS = Counter(
+    "frameloop_compactions_total", "Merges of fragments: done or failed.", ["outcome"]
+)
+COMPACTED_BYTES = Counter("frameloop_compacted_bytes_total", "Bytes of the fragments merged.")
+REMOVED_BYTES = Counter(
+    "frameloop_removed_bytes_total", "Bytes of old versions and unnamed files that were removed."
+)
+UPKEEP_SUCCESS = Gauge(
+    "frameloop_upkeep_success_timestamp_seconds", "When upkeep last came through without a failure."
+)
+
 SCORES = Histogram("frameloop_score", "Scores given.", ["label"], buckets=tuple(range(0, 101, 10)))
 SCORE_SECONDS = Histogram(
     "frameloop_score_fragment_seconds",
@@ -83,6 +118,8 @@ for _outcome in ("row", "dead_letter", "duplicate", "lost"):
     EVENTS.labels(_outcome)
 for _reason in Reason:
     DEAD_LETTERS.labels(_reason.value)
+for _outcome in ("done", "failed"):
+    COMPACTIONS.labels(_outcome)
 for _status in ("succeeded", "failed"):
     TRAINING_RUNS.labels(_status)
 

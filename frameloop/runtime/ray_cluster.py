@@ -12,7 +12,7 @@ from frameloop.runtime.settings import Settings
 
 CONNECT_SECONDS_MAX = 5.0
 SMALL_ACTOR_CPUS = 0.1
-"""Of the keeper and the trigger, which mostly wait."""
+"""Of the keeper, the trigger and upkeep, which mostly wait."""
 
 
 def start_ray(settings: Settings, *, log_to_driver: bool = True) -> None:
@@ -84,11 +84,12 @@ def check_resources(settings: Settings) -> None:
 
 def cpus_needed(settings: Settings) -> float:
     """CPUs that the actors and Serve replicas reserve together, a training run included."""
-    ingest, scoring = settings.ingest, settings.scoring
+    ingest, scoring, upkeep = settings.ingest, settings.scoring, settings.upkeep
     return (
         ingest.actors * ingest.actor_cpus
         + scoring.actors * scoring.actor_cpus
         + sum(label.replicas_max * label.replica_cpus for label in settings.labels.values())
         + settings.training.cpus
-        + 2 * SMALL_ACTOR_CPUS
+        + upkeep.tasks * upkeep.task_cpus
+        + 3 * SMALL_ACTOR_CPUS
     )

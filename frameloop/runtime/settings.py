@@ -20,6 +20,7 @@ from frameloop.core.errors import SettingsError
 from frameloop.core.labels import LABEL_PATTERN, check_order, labels_in
 from frameloop.runtime.label_settings import LabelSettings
 from frameloop.runtime.section import Section
+from frameloop.runtime.upkeep_settings import UpkeepSettings
 from schemas.table import Label, taken_names
 
 ENV_PREFIX = "FRAMELOOP_"
@@ -239,6 +240,7 @@ class Settings(BaseSettings):
         description="By column. Who names labels names all of them: `score1` is there by default only.",
     )
     training: TrainingSettings = Field(default_factory=TrainingSettings)
+    upkeep: UpkeepSettings = Field(default_factory=UpkeepSettings)
     ray: RaySettings = Field(default_factory=RaySettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
 

@@ -40,6 +40,12 @@ ROWS: dict[str, list[Builder[Panel]]] = {
             unit="cps",
         ),
         graph(
+            "Logs cut off",
+            Query(rate("frameloop_truncations_total"), "partitions"),
+            unit="cps",
+            description="Kafka's log of a partition ended before the table's offset.",
+        ),
+        graph(
             "Lag by partition",
             Query("max by (partition) (frameloop_lag_events)", "{{partition}}"),
             description="Events in Kafka that the table does not cover.",
@@ -57,6 +63,12 @@ ROWS: dict[str, list[Builder[Panel]]] = {
             unit="cps",
         ),
         graph("Image bytes", Query(rate("frameloop_image_bytes_total"), "verified"), unit="Bps"),
+        graph(
+            "Fetches broken off",
+            Query(rate("frameloop_fetches_broken_off_total"), "no room in memory"),
+            unit="cps",
+            description="Begun again later. Many: larger ingest.in_flight_bytes, or fewer at once.",
+        ),
     ],
     "Micro-batches": [
         graph(
@@ -110,6 +122,54 @@ ROWS: dict[str, list[Builder[Panel]]] = {
             description="Committed, but not yet in Kafka. Ingest stops at table.outbox_max.",
         ),
     ],
+    "Upkeep": [
+        graph(
+            "Small fragments",
+            Query("max(frameloop_table_small_fragments)", "wait to be merged"),
+            Query("max(frameloop_table_small_fragments_max)", "bound"),
+        ),
+        graph(
+            "Merges",
+            Query(rate("frameloop_compactions_total", "outcome"), "{{outcome}}"),
+            unit="cps",
+        ),
+        graph(
+            "Bytes merged and removed",
+            Query(rate("frameloop_compacted_bytes_total"), "merged"),
+            Query(rate("frameloop_removed_bytes_total"), "removed"),
+            unit="Bps",
+        ),
+        graph(
+            "Versions and files",
+            Query("max(frameloop_table_versions)", "versions"),
+            Query("max(frameloop_table_tags)", "of them tagged"),
+            Query("max(frameloop_table_files)", "files"),
+        ),
+        graph(
+            "Oldest version without a tag",
+            Query("max(frameloop_table_version_age_seconds)", "age"),
+            Query("max(frameloop_table_version_age_seconds_max)", "bound"),
+            unit="s",
+        ),
+        graph(
+            "Data files",
+            Query("max(frameloop_table_bytes)", "of the latest version"),
+            Query("max(frameloop_table_unnamed_bytes)", "of no version"),
+            unit="bytes",
+        ),
+        graph(
+            "Files that no version names",
+            Query("max(frameloop_table_unnamed_files)", "files"),
+            description="Of writers that died, or about to be committed. Removed when 7 days old.",
+        ),
+        graph("Opening the table", Query("max(frameloop_table_open_seconds)", "open"), unit="s"),
+        graph("Rows not in the index", Query("max(frameloop_table_unindexed_rows)", "rows")),
+        graph(
+            "Since upkeep came through",
+            Query("time() - max(frameloop_upkeep_success_timestamp_seconds > 0)", "since"),
+            unit="s",
+        ),
+    ],
     "Labels": [
         graph(
             "Rows without a label", Query("sum by (label) (frameloop_unlabelled_rows)", "{{label}}")
@@ -132,6 +192,11 @@ ROWS: dict[str, list[Builder[Panel]]] = {
             "Scores",
             Query("sum by (le) (increase(frameloop_score_bucket[$__rate_interval]))", "{{le}}"),
             description="How many rows got which score.",
+        ),
+        graph(
+            "Rows out of date",
+            Query("sum by (label) (frameloop_stale_rows)", "{{label}}"),
+            description="Labelled by another scorer version, as far as the survey has looked.",
         ),
         graph("Score percentiles", *percentiles("frameloop_score", "label", SHARES)),
         graph(

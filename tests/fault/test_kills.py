@@ -12,6 +12,7 @@ from typing import Any
 import lance
 import pytest
 
+from consumers.upkeep_work import UpkeepWork
 from frameloop.runtime.faults import STEPS
 from frameloop.service import Service
 from tests.accounts import assert_each_event_once
@@ -59,3 +60,11 @@ def test_a_process_killed_at_a_step_loses_nothing_and_doubles_nothing(
     scored = table.count_rows("score1 is not null or score1_error is not null")
     assert scored == table.count_rows("id != 'frameloop:ledger'")
     service.check()
+
+
+def test_after_all_kills_upkeep_leaves_nothing_to_merge(service: Service) -> None:
+    work = UpkeepWork(service.settings)
+    until(lambda: not work.plan(), "nothing left to merge")
+    facts = work.look()
+    assert facts.small_count <= work.bounds.small_max
+    assert facts.unnamed_overdue == 0

@@ -1,6 +1,8 @@
 """The `frameloop` command: what it prints, and how it fails."""
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,29 @@ def test_table_info_and_head_leave_the_ledger_out(config: Path) -> None:
     rows = json.loads(run("table", "head", "-n", 50, "--json", "--config", config).stdout)
     assert [row["offset"] for row in rows] == list(range(7))
     assert not {"image", "ledger"} & set(rows[0])
+
+
+@pytest.mark.usefixtures("table")
+def test_table_health_shows_what_is_there_and_fails_when_a_bound_is_broken(config: Path) -> None:
+    found = run("table", "health", "--json", "--config", config)
+    assert found.exit_code == 0, found.output
+    health = json.loads(found.stdout)
+    assert (health["rows"], health["fragments"], health["unlabelled"]) == (7, 2, 1)
+    assert all(bound["is_kept"] for bound in health["bounds"])
+    text = run("table", "health", "--config", config)
+    assert "2: 0 full, 1 unlabelled, 0 small" in text.output
+
+    uri = config.parent / "data" / "screenshots.lance"
+    loop = CommitLoop(str(uri), (Label("score1"),), outbox_max=10)
+    loop.take_over()
+    orphan = written_append(str(uri), "dead", 7, 9)
+    then = time.time() - 8 * 24 * 3600
+    for name in orphan.new_files():
+        os.utime(uri / "data" / name, (then, then))
+    broken = run("table", "health", "--config", config)
+    assert broken.exit_code == 1
+    assert "such files older than 7 days: 1, at most 0" in broken.output
+    assert "clean-up" in broken.output
 
 
 @pytest.mark.usefixtures("table")

@@ -16,7 +16,7 @@ from frameloop.adapters import lance_table
 from frameloop.adapters.image import verify_image
 from frameloop.core.errors import FatalError, SettingsError, TransientError
 from producers.games import JPEG_QUALITY, AtariSession, DoomSession, GameSession
-from schemas.table import ROW_FIELDS
+from schemas.table import ROW_FIELDS, Label
 from serve_apps.contract import LookingScorer
 from serve_apps.near_duplicate import WINDOW_ROWS_LIMITS, WINDOWS_MAX, NearDuplicateScorer
 
@@ -146,7 +146,7 @@ def test_compaction_changes_no_label(uri: str) -> None:
 
 
 def test_a_row_of_a_service_s_table_is_compared_and_the_ledger_is_not(uri: str) -> None:
-    table = lance_table.open_or_create(uri, ("score1",))
+    table = lance_table.open_or_create(uri, (Label("score1"),))
     assert label_all(NearDuplicateScorer(), lance.dataset(uri), lambda ids: []) == {}
     scorer = NearDuplicateScorer()
     scorer.look(table)
