@@ -14,7 +14,7 @@ class UpkeepSettings(Section):
         30, gt=0, le=3600, description="Look for fragments to merge this often."
     )
     fragment_bytes: int = Field(
-        1 << 30,
+        512 << 20,
         ge=1 << 16,
         le=1 << 36,
         description="About this size a fragment is full, and never rewritten again.",
