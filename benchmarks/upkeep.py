@@ -59,6 +59,7 @@ class Day:
     loop: CommitLoop = field(init=False)
     commit_s: list[float] = field(default_factory=list)
     open_s: list[float] = field(default_factory=list)
+    batch_bytes: int = 0
     merges: int = 0
     merged_bytes: int = 0
     most: dict[str, int] = field(default_factory=dict)
@@ -96,6 +97,8 @@ class Day:
     def _append(self, number: int) -> None:
         rows = make_rows(number, self.rows, self.image_bytes)
         fragments = lance_table.write_rows(self.uri, rows)
+        files = [file for text in fragments for file in json.loads(text)["files"]]
+        self.batch_bytes += sum(file["file_size_bytes"] for file in files)
         part = OffsetRange(AT, number * self.rows, (number + 1) * self.rows)
         ids = pack_ids(row_ids(number, self.rows))
         self._step(AppendRequest(f"batch-{number}", (part,), fragments, self.rows, (), ids))
@@ -188,7 +191,7 @@ def report(day: Day, commits: int, seconds: float) -> dict[str, Any]:
         "commit_ms_start": [percentile_ms(start, 0.5), percentile_ms(start, 0.99)],
         "commit_ms_end": [percentile_ms(end, 0.5), percentile_ms(end, 0.99)],
         "merges": day.merges,
-        "bytes_merged_per_image_byte": round(day.merged_bytes / max(facts.size, 1), 2),
+        "merged_bytes_per_batch_byte": round(day.merged_bytes / day.batch_bytes, 2),
         "resident_bytes_max": resident_bytes_max(),
         "seconds": round(seconds),
         "cores": os.cpu_count(),
