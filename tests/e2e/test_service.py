@@ -71,7 +71,8 @@ def test_every_event_becomes_one_row_or_one_dead_letter_and_every_row_a_score(
     with urlopen(f"http://{service.metrics_address}/sd") as answer:
         found = json.loads(answer.read())
     processes = {each["labels"]["process"].split("-")[0] for each in found}
-    assert processes == {"service", "table", "ingest", "scoring", "retrain", "scorer"}
+    expected = {"service", "table", "ingest", "scoring", "retrain", "scorer", "upkeep"}
+    assert processes == expected
     for each in found:
         with urlopen(f"http://{each['targets'][0]}/metrics") as answer:
             assert b"frameloop_events_total" in answer.read()
