@@ -235,18 +235,18 @@ def test_an_image_that_the_server_always_fails_on_is_an_error_on_its_row(
     server: VlmServer, judge: Judge, case: str
 ) -> None:
     server.script = bad_one(BROKEN[case])
-    scorer = judge(timeout_s=0.5 if case == "hung" else 20)
+    scorer = judge(timeout_s=2 if case == "hung" else 20, retries=1)
     good, bad = score(scorer, [picture(0), picture(1)])
     assert good.value == 57
-    assert "attempts: 3" in str(bad.error)
+    assert "attempts: 2" in str(bad.error)
     assert len(server.about_plain) == 1
 
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_server_that_fails_marks_no_row(server: VlmServer, judge: Judge, case: str) -> None:
     server.script = lambda _: BROKEN[case]
-    scorer = judge(timeout_s=0.2 if case == "hung" else 20, retries=1)
-    for _ in range(4):  # however often it is asked
+    scorer = judge(timeout_s=1 if case == "hung" else 20, retries=1)
+    for _ in range(1 if case == "hung" else 4):  # however often it is asked
         with pytest.raises(TransientError, match="plain picture"):
             score(scorer, [picture(n) for n in range(3)])
     server.script = lambda _: judged()
