@@ -15,6 +15,8 @@ ScorerFactory = Callable[[], Scorer]
 
 SCORERS = {
     "quality": "serve_apps.quality:QualityScorer",
+    "judge": "serve_apps.judge:JudgeScorer",
+    "caption": "serve_apps.caption:CaptionScorer",
     "near_duplicate": "serve_apps.near_duplicate:NearDuplicateScorer",
 }
 """Imported where they run: what one scorer needs, others need not load."""

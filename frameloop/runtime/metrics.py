@@ -105,6 +105,28 @@ STALE_ROWS = Gauge(
     "frameloop_stale_rows", "Rows found that another scorer version has labelled.", ["label"]
 )
 
+VLM_REQUESTS = Counter(
+    "frameloop_vlm_requests_total",
+    "Requests to a vision-language model, retries included, by what became of them.",
+    ["scorer", "model", "outcome"],
+)
+VLM_SECONDS = Histogram(
+    "frameloop_vlm_request_seconds",
+    "One request to a vision-language model, waits for its turn left out.",
+    ["scorer", "model"],
+    buckets=(*_LATENCY, 60, 120, 300),
+)
+VLM_TOKENS = Counter(
+    "frameloop_vlm_tokens_total",
+    "Tokens as the server counted them: prompt or completion.",
+    ["scorer", "model", "kind"],
+)
+VLM_COST = Counter(
+    "frameloop_vlm_cost_total",
+    "What the tokens cost, in the currency of the prices in the options; absent without prices.",
+    ["scorer", "model"],
+)
+
 TRAINING_RUNS = Counter("frameloop_training_runs_total", "Training runs ended.", ["status"])
 TRAINING_RUNNING = Gauge("frameloop_training_running", "1 while a training run is under way.")
 TRAINING_STEP = Gauge("frameloop_training_step", "Optimizer step of the run under way.")

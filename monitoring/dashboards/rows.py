@@ -206,6 +206,32 @@ ROWS: dict[str, list[Builder[Panel]]] = {
             description="The Serve call and the write of the column, up to the commit.",
         ),
     ],
+    "Vision-language models": [
+        graph(
+            "Requests by outcome",
+            Query(
+                rate("frameloop_vlm_requests_total", "scorer, outcome"), "{{scorer}} {{outcome}}"
+            ),
+            unit="cps",
+            description="Of the scorers `judge` and `caption`, retries included.",
+        ),
+        graph(
+            "Latency of a request",
+            *percentiles("frameloop_vlm_request_seconds", "scorer"),
+            unit="s",
+        ),
+        graph(
+            "Tokens",
+            Query(rate("frameloop_vlm_tokens_total", "scorer, kind"), "{{scorer}} {{kind}}"),
+            unit="cps",
+            description="A second, as the server counts them.",
+        ),
+        graph(
+            "Cost so far",
+            Query("sum by (scorer, model) (frameloop_vlm_cost_total)", "{{scorer}} {{model}}"),
+            description="In the currency of the prices in the scorer's options; empty without prices.",
+        ),
+    ],
     "Training": [
         graph(
             "Step",

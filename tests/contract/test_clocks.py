@@ -16,6 +16,7 @@ USES = {
     "frameloop/adapters/lance_cleanup.py": "age of versions",
     "frameloop/adapters/lance_compaction.py": "age of files",
     "frameloop/adapters/lance_health.py": "age of tags, for show",
+    "serve_apps/vlm_http.py": "Retry-After as a date",
 }
 """What each file wants to know the time for. Waiting, timing out and retrying use monotonic clocks."""
 

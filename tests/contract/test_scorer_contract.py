@@ -17,7 +17,8 @@ from serve_apps.quality import QualityScorer
 from serve_apps.registry import SCORERS, factory_of
 
 IMAGE = encode(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8))
-OPTIONS: dict[str, dict[str, JsonValue]] = {}
+SERVER: dict[str, JsonValue] = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
+OPTIONS = {"judge": SERVER, "caption": SERVER}
 """What a scorer can't be made without."""
 
 

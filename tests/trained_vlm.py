@@ -1,0 +1,181 @@
+"""A tiny vision-language model that really answers: trained by LLaMA-Factory, served by its server.
+
+It has learnt three things, each by the words of the system prompt: to judge a picture as JSON, to
+describe it, and to chat instead of judging. What it says depends on whether the picture is dark.
+"""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from frameloop.runtime.child import start_child, stop_child
+from frameloop.runtime.embedded_kafka import free_port
+from serve_apps import caption, judge
+
+TRAINING = Path(__file__).resolve().parents[1] / ".venv-training"
+SCRIPT = TRAINING.parent / "training" / "tiny_model.py"
+LLAMAFACTORY = str(TRAINING / "bin" / "llamafactory-cli")
+TRAIN_SECONDS_MAX = 900.0
+UP_SECONDS_MAX = 240.0
+SAMPLES_OF_EACH = 16
+
+JUDGE_PROMPT, CAPTION_PROMPT, CHAT_PROMPT = "Rate it.", "Tell it.", "Chat."
+SCORES = {True: (12, "dark"), False: (88, "bright")}
+CAPTIONS = {True: "a dark room", False: "a bright sky"}
+CHAT = "i like games"
+
+
+def frame(seed: int, dark: bool) -> bytes:
+    """An encoded picture, dark or bright, different with each seed."""
+    low, high = (0, 60) if dark else (195, 255)
+    blocks = np.random.default_rng(seed).integers(low, high, (6, 8, 3), dtype=np.uint8)
+    target = io.BytesIO()
+    image = Image.fromarray(blocks).resize((112, 84), Image.Resampling.NEAREST)
+    image.save(target, "JPEG", quality=90)
+    return target.getvalue()
+
+
+def make_model(folder: Path) -> Path:
+    """Train it, in full, from random weights. Returns its folder."""
+    base, out = folder / "base", folder / "trained"
+    python = str(TRAINING / "bin" / "python")
+    subprocess.run([python, SCRIPT, base, "--preset", "full"], check=True, capture_output=True)
+    _write_dataset(folder / "data")
+    settings = {
+        "model_name_or_path": str(base),
+        "stage": "sft",
+        "do_train": True,
+        "finetuning_type": "full",
+        "freeze_vision_tower": False,
+        "freeze_multi_modal_projector": False,
+        "image_max_pixels": 12544,
+        "image_min_pixels": 784,
+        "dataset_dir": str(folder / "data"),
+        "dataset": "frames",
+        "template": "qwen2_vl",
+        "cutoff_len": 1024,
+        "output_dir": str(out),
+        "logging_steps": 12,
+        "save_strategy": "no",
+        "per_device_train_batch_size": 8,
+        "learning_rate": 2e-3,
+        "num_train_epochs": 6,
+        "lr_scheduler_type": "cosine",
+        "warmup_ratio": 0.05,
+        "seed": 7,
+        "report_to": "none",
+    }
+    config = folder / "train.yaml"
+    config.write_text(json.dumps(settings))  # JSON is YAML
+    log = folder / "train.log"
+    with log.open("wb") as sink:
+        child = start_child(
+            [LLAMAFACTORY, "train", str(config)], log=sink, env=_environment(folder)
+        )
+    try:
+        assert child.wait(TRAIN_SECONDS_MAX) == 0, log.read_text()[-3000:]
+    finally:
+        stop_child(child)
+    return out
+
+
+@contextlib.contextmanager
+def serve(model: Path, folder: Path) -> Iterator[str]:
+    """LLaMA-Factory's own server; yields its base URL. It ends with the block, or with this process."""
+    port = free_port()
+    command = [LLAMAFACTORY, "api", "--model_name_or_path", str(model), "--template", "qwen2_vl"]
+    command += ["--image_max_pixels", "12544", "--image_min_pixels", "784"]
+    env = {"API_HOST": "127.0.0.1", "API_PORT": str(port), "API_VERBOSE": "0", "API_KEY": "secret"}
+    log = folder / "server.log"
+    with log.open("wb") as sink:
+        child = start_child(command, log=sink, env={**_environment(folder), **env})
+    try:
+        url = f"http://127.0.0.1:{port}/v1"
+        end = time.monotonic() + UP_SECONDS_MAX
+        while not _is_up(url):
+            assert child.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < end, log.read_text()[-3000:]
+            time.sleep(0.2)
+        yield url
+    finally:
+        stop_child(child)
+
+
+def _is_up(url: str) -> bool:
+    request = urllib.request.Request(f"{url}/models", headers={"Authorization": "Bearer secret"})
+    try:
+        with urllib.request.urlopen(request, timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    path = f"{TRAINING / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    own = {"PATH": path, "HF_HOME": str(folder / "hf"), "CUDA_VISIBLE_DEVICES": ""}
+    # More threads would wait for each other wherever the cores are shared.
+    quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return {**os.environ, **own, **quiet}
+
+
+def _write_dataset(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    samples = []
+    for seed in range(SAMPLES_OF_EACH):
+        for dark in (True, False):
+            image = folder / f"{seed}-{dark}.jpg"
+            image.write_bytes(frame(seed, dark))
+            score, reason = SCORES[dark]
+            answers = (
+                (f"{JUDGE_PROMPT}\n\n{judge.RULES}", judge.REQUEST, _verdict(score, reason)),
+                (f"{CAPTION_PROMPT}\n\n{caption.RULES}", caption.REQUEST, CAPTIONS[dark]),
+                (f"{CHAT_PROMPT}\n\n{judge.RULES}", judge.REQUEST, CHAT),
+            )
+            samples += [_sample(image.name, *answer) for answer in answers]
+    (folder / "frames.json").write_text(json.dumps(samples))
+    tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user"}
+    tags |= {"assistant_tag": "assistant", "system_tag": "system"}
+    columns = {"messages": "messages", "images": "images"}
+    entry = {"file_name": "frames.json", "formatting": "sharegpt", "columns": columns, "tags": tags}
+    (folder / "dataset_info.json").write_text(json.dumps({"frames": entry}))
+
+
+def _verdict(score: int, reason: str) -> str:
+    return json.dumps({"reason": reason, "score": score})
+
+
+def _sample(image: str, system: str, user: str, answer: str) -> dict[str, object]:
+    turns = (("system", system), ("user", f"<image>{user}"), ("assistant", answer))
+    messages = [{"role": role, "content": content} for role, content in turns]
+    return {"messages": messages, "images": [image]}
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    where = Path(sys.argv[1])
+    trained = make_model(where)
+    print("trained", time.monotonic() - began)
+    with serve(trained, where) as address:
+        print("up", time.monotonic() - began, address)
+        key = {"api_key_env": "LF_KEY"}
+        os.environ["LF_KEY"] = "secret"
+        import pyarrow as pa
+
+        for prompt in (JUDGE_PROMPT, CHAT_PROMPT):
+            scorer = judge.JudgeScorer(
+                base_url=address, model="tiny", prompt=prompt, max_tokens=64, **key
+            )
+            frames = [frame(1000 + n, n % 2 == 0) for n in range(6)]
+            for s in scorer.score(pa.record_batch({"image": frames})):
+                print(s)
+        print("asked", time.monotonic() - began)
