@@ -143,6 +143,7 @@ class ScoringConsumer:
             for task in next_tasks(view.fragments, needs, busy | resting, room):
                 self._begin(task, view.version, self._settings.labels[task.label].filter)
             if not busy and not self._under_way:  # nothing new: look for what is out of date
+                self._facts.clear()  # another version may have been deployed
                 found = await self._survey.look(view.version, view.fragments, await self.facts())
                 taken = ended.union(self._under_way, resting)
                 free = [each for each in found if each[0] not in taken]
@@ -238,10 +239,6 @@ class ScoringConsumer:
         errors = scores.columns[f"{label.name}_error"]
         metrics.SCORE_ERRORS.labels(label.name).inc(len(errors) - errors.null_count)
         self._scored_rows += scores.rows
-        # A new version may have been deployed: what the replica says counts.
-        facts = self._facts.get(label.name)
-        if facts is not None and facts.scorer != scores.scorer:
-            del self._facts[label.name]
 
 
 def _wake_up(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:

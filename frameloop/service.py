@@ -3,7 +3,7 @@
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ray
@@ -22,6 +22,7 @@ from frameloop.core.errors import FatalError, SettingsError
 from frameloop.core.keeper_watch import KeeperWatch, Verdict
 from frameloop.runtime.embedded_kafka import EmbeddedKafka
 from frameloop.runtime.endpoint import Endpoint
+from frameloop.runtime.label_settings import LabelSettings
 from frameloop.runtime.ray_cluster import SMALL_ACTOR_CPUS, check_resources, start_ray
 from frameloop.runtime.settings import Settings
 from serve_apps.app import build_app
@@ -160,6 +161,23 @@ class Service:
         self._ingest_generation += 1
         self._start_ingest()
 
+    def upgrade_scorers(self, labels: Mapping[str, LabelSettings]) -> None:
+        """Go on with other scorers behind labels that are there: their replicas are replaced one by one.
+
+        Rows that the scorers before have labelled are out of date then. Raises `SettingsError` or
+        `FatalError` if one can't start; those before then go on.
+        """
+        before = self.settings
+        upgraded = before.model_copy(update={"labels": {**before.labels, **labels}})
+        check_resources(upgraded)
+        self.settings = upgraded
+        try:
+            self._deploy_scorers(labels)
+        except FatalError:
+            self.settings = before
+            self._deploy_scorers(labels)
+            raise
+
     def stop(self) -> None:
         """End what was started, the last first. What was under way is read again at the next start."""
         if ray.is_initialized():
@@ -194,7 +212,8 @@ class Service:
         except ValueError as error:
             raise SettingsError(f"ray.namespace: a service is running in it: {error}") from None
         self.actors[KEEPER_NAME] = keeper
-        self._deploy_scorers()
+        serve.start(proxy_location="Disabled")
+        self._deploy_scorers(settings.labels)
         try:
             ray.get(keeper.status.remote())
         except RayError as error:
@@ -210,14 +229,15 @@ class Service:
         upkeep = self._actor(UpkeepActor, UPKEEP_NAME, SMALL_ACTOR_CPUS)
         self._run(UPKEEP_NAME, upkeep.remote(settings))
 
-    def _deploy_scorers(self) -> None:
+    def _deploy_scorers(self, labels: Iterable[str]) -> None:
         settings = self.settings
         host = settings.metrics.host
         targets = [
-            serve.RunTarget(build_app(name, label, host), settings.serve_app(name), None)
-            for name, label in settings.labels.items()
+            serve.RunTarget(
+                build_app(name, settings.labels[name], host), settings.serve_app(name), None
+            )
+            for name in labels
         ]
-        serve.start(proxy_location="Disabled")
         try:
             serve.run_many(targets)
         except RuntimeError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frameloop.cli.common import ConfigOption, clear_errors, console, settings_of
-from frameloop.core.errors import SettingsError
+from frameloop.core.errors import FrameloopError
 from frameloop.runtime.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ def up(config: ConfigOption = None) -> None:
 
     Starts a Kafka and a Ray of its own unless the settings name others (`kafka.embedded = false`,
     `ray.address`). Nothing is lost by stopping it, however it is stopped. SIGHUP has it read its
-    settings again: another `ingest.actors` takes effect at once, all else at the next start.
+    settings again: another number of ingest actors, and other scorers, options or replicas of
+    labels take effect at once, all else at the next start.
     """
     settings = settings_of(config)
     configure_logging("service")
@@ -61,13 +62,21 @@ def up(config: ConfigOption = None) -> None:
 def _take_up_changes(service: "Service", config: Path | None) -> None:
     """Settings that are wrong, or can't change now, leave the service as it is."""
     try:
-        wanted = settings_of(config)
+        wanted, had = settings_of(config), service.settings
+        scorers = {
+            name: label
+            for name, label in wanted.labels.items()
+            if name in had.labels and label != had.labels[name]
+            if had.labels[name].may_become(label)
+        }
         actors = wanted.ingest.actors
-        ingest = service.settings.ingest.model_copy(update={"actors": actors})
-        if wanted != service.settings.model_copy(update={"ingest": ingest}):
-            log.warning("of the changed settings only ingest.actors takes effect before a restart")
-        if actors != service.settings.ingest.actors:
+        if scorers:
+            service.upgrade_scorers(scorers)
+            log.info("new scorers behind %s", ", ".join(scorers))
+        if actors != had.ingest.actors:
             service.scale_ingest(actors)
             log.info("%d ingest actors", actors)
-    except SettingsError as error:
-        log.error("settings: %s; going on as before", error)
+        if wanted != service.settings:
+            log.warning("some of the changed settings take effect only at the next start")
+    except FrameloopError as error:
+        log.error("%s; going on as before", error)

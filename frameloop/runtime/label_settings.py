@@ -50,6 +50,11 @@ class LabelSettings(Section):
     def value_type(self) -> LabelType:
         return self.type or SCORER_TYPES.get(self.scorer, "float32")
 
+    def may_become(self, other: "LabelSettings") -> bool:
+        """May a running service go over to the other settings? Its consumers know some of them."""
+        same = ("value_type", "filter", "rescore")
+        return all(getattr(self, name) == getattr(other, name) for name in same)
+
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
         if self.scorer not in SCORER_TYPES and OWN_SCORER not in self.scorer:

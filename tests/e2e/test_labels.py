@@ -131,7 +131,7 @@ def test_labels_are_filled_kept_current_and_repaired(
 
     # The scorer has been mended; rows with an error are scored again on demand, and then the rows
     # that the filter of `odd` now lets through.
-    service = start()
+    service = start(rescore=True)
     settings = service.settings
     config = tmp_path / "service.json"
     assert label(settings, config, "--retry-errors", "rest") == 0
@@ -140,16 +140,23 @@ def test_labels_are_filled_kept_current_and_repaired(
     assert again == Counter({f"rest/1 {n}": 1 for n in range(10)})
     assert label(settings, config, "--stale", "odd") == 0
     assert asked_for(notes) - asked - again == Counter({f"odd/1 {n}": 1 for n in (1, 5, 9)})
-    service.stop()
 
     # Another version: its rows are scored again by themselves, the other labels are left alone.
     before = asked_for(notes)
-    service = start(rescore=True, version="2")
-    settings = service.settings
+    rest = settings.labels["rest"]
+    options = {**rest.options, "version": "2"}
+    service.upgrade_scorers({"rest": rest.model_copy(update={"options": options})})
     until(lambda: rows_where(settings, "rest_scorer = 'noting/2'") == 120, "all of version 2")
     assert asked_for(notes) - before == Counter({f"rest/2 {n}": 1 for n in range(120)})
     assert label(settings, config, "--stale") == 0
     assert asked_for(notes).total() == before.total() + 120
+
+    # One that can't start leaves the one before at work.
+    wrong = rest.model_copy(update={"options": {"no": "such option"}})
+    with pytest.raises(FatalError, match="did not start"):
+        service.upgrade_scorers({"rest": wrong})
+    send_pictures(settings.kafka, images, 120, 130)
+    until(lambda: rows_where(settings, "rest_scorer = 'noting/2'") == 130, "the next ten, too")
 
 
 def label(settings: Settings, config: Path, *arguments: str) -> int:
