@@ -53,13 +53,15 @@ def make_client(base_url: str, key: SecretStr | None, timeout_s: float) -> Async
     Ours are the retries, since the client's ignore a `Retry-After` above a minute, and each attempt
     must wait for its turn and be counted. Proxies of the environment are used, as by any client.
     """
+    timeout = httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S))
     return AsyncOpenAI(
         base_url=base_url,
         api_key=key.get_secret_value() if key else NO_KEY,
+        timeout=timeout,  # to both: it would take one that equals httpx2's default for none
         max_retries=0,
         http_client=openai.DefaultAsyncHttpxClient(
             follow_redirects=False,  # to wherever: images and key would go there, too
-            timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
+            timeout=timeout,
             event_hooks={"response": [_bound]},
         ),
     )

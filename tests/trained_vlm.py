@@ -2,6 +2,11 @@
 
 It has learnt three things, each by the words of the system prompt: to judge a picture as JSON, to
 describe it, and to chat instead of judging. What it says depends on whether the picture is dark.
+
+Pictures are strips, one token high, and the model minds only a token's place from left to right.
+LLaMA-Factory 0.9.5 on transformers 5.6 serves Qwen2-VL with other positions than it trains with: its
+engine passes no `mm_token_type_ids`, so that image tokens are numbered like text. Here the two agree;
+a model as small as this one loses its thread where they do not.
 """
 
 import contextlib
@@ -9,7 +14,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -27,21 +31,25 @@ SCRIPT = TRAINING.parent / "training" / "tiny_model.py"
 LLAMAFACTORY = str(TRAINING / "bin" / "llamafactory-cli")
 TRAIN_SECONDS_MAX = 900.0
 UP_SECONDS_MAX = 240.0
-SAMPLES_OF_EACH = 16
+SAMPLES_OF_EACH = 12
+TOKEN_SIDE, TOKENS = 28, 8
+PIXELS = {"image_max_pixels": TOKENS * TOKEN_SIDE**2, "image_min_pixels": TOKEN_SIDE**2}
 
+KEY = "the-key-of-the-tiny-server"
 JUDGE_PROMPT, CAPTION_PROMPT, CHAT_PROMPT = "Rate it.", "Tell it.", "Chat."
-SCORES = {True: (12, "dark"), False: (88, "bright")}
+SCORES = {True: (12, "dark"), False: (95, "bright")}
 CAPTIONS = {True: "a dark room", False: "a bright sky"}
 CHAT = "i like games"
 
 
-def frame(seed: int, dark: bool) -> bytes:
+def frame(seed: int, dark: bool, kind: str = "JPEG") -> bytes:
     """An encoded picture, dark or bright, different with each seed."""
     low, high = (0, 60) if dark else (195, 255)
-    blocks = np.random.default_rng(seed).integers(low, high, (6, 8, 3), dtype=np.uint8)
+    blocks = np.random.default_rng(seed).integers(low, high, (2, 2 * TOKENS, 3), dtype=np.uint8)
+    size = (TOKENS * TOKEN_SIDE, TOKEN_SIDE)
     target = io.BytesIO()
-    image = Image.fromarray(blocks).resize((112, 84), Image.Resampling.NEAREST)
-    image.save(target, "JPEG", quality=90)
+    image = Image.fromarray(blocks).resize(size, Image.Resampling.NEAREST)
+    image.save(target, kind, quality=90)
     return target.getvalue()
 
 
@@ -50,6 +58,7 @@ def make_model(folder: Path) -> Path:
     base, out = folder / "base", folder / "trained"
     python = str(TRAINING / "bin" / "python")
     subprocess.run([python, SCRIPT, base, "--preset", "full"], check=True, capture_output=True)
+    _take_strips(base)
     _write_dataset(folder / "data")
     settings = {
         "model_name_or_path": str(base),
@@ -58,20 +67,19 @@ def make_model(folder: Path) -> Path:
         "finetuning_type": "full",
         "freeze_vision_tower": False,
         "freeze_multi_modal_projector": False,
-        "image_max_pixels": 12544,
-        "image_min_pixels": 784,
+        **PIXELS,
         "dataset_dir": str(folder / "data"),
         "dataset": "frames",
         "template": "qwen2_vl",
         "cutoff_len": 1024,
         "output_dir": str(out),
-        "logging_steps": 12,
+        "logging_steps": 30,
         "save_strategy": "no",
-        "per_device_train_batch_size": 8,
+        "per_device_train_batch_size": 4,
         "learning_rate": 2e-3,
-        "num_train_epochs": 6,
+        "num_train_epochs": 10,
         "lr_scheduler_type": "cosine",
-        "warmup_ratio": 0.05,
+        "warmup_steps": 5,
         "seed": 7,
         "report_to": "none",
     }
@@ -94,8 +102,8 @@ def serve(model: Path, folder: Path) -> Iterator[str]:
     """LLaMA-Factory's own server; yields its base URL. It ends with the block, or with this process."""
     port = free_port()
     command = [LLAMAFACTORY, "api", "--model_name_or_path", str(model), "--template", "qwen2_vl"]
-    command += ["--image_max_pixels", "12544", "--image_min_pixels", "784"]
-    env = {"API_HOST": "127.0.0.1", "API_PORT": str(port), "API_VERBOSE": "0", "API_KEY": "secret"}
+    command += [word for name, value in PIXELS.items() for word in (f"--{name}", str(value))]
+    env = {"API_HOST": "127.0.0.1", "API_PORT": str(port), "API_VERBOSE": "0", "API_KEY": KEY}
     log = folder / "server.log"
     with log.open("wb") as sink:
         child = start_child(command, log=sink, env={**_environment(folder), **env})
@@ -112,7 +120,7 @@ def serve(model: Path, folder: Path) -> Iterator[str]:
 
 
 def _is_up(url: str) -> bool:
-    request = urllib.request.Request(f"{url}/models", headers={"Authorization": "Bearer secret"})
+    request = urllib.request.Request(f"{url}/models", headers={"Authorization": f"Bearer {KEY}"})
     try:
         with urllib.request.urlopen(request, timeout=2):
             return True
@@ -126,6 +134,19 @@ def _environment(folder: Path) -> dict[str, str]:
     # More threads would wait for each other wherever the cores are shared.
     quiet = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     return {**os.environ, **own, **quiet}
+
+
+def _take_strips(base: Path) -> None:
+    """The processor's own lower bound is four tokens, whatever LLaMA-Factory is told."""
+    path = base / "processor_config.json"
+    processor = json.loads(path.read_text())
+    processor["image_processor"]["size"]["shortest_edge"] = PIXELS["image_min_pixels"]
+    path.write_text(json.dumps(processor))
+    path = base / "config.json"
+    config = json.loads(path.read_text())
+    rope = config["text_config"]["rope_parameters"]
+    rope["mrope_section"] = [0, 0, sum(rope["mrope_section"])]  # of time, height and width
+    path.write_text(json.dumps(config))
 
 
 def _write_dataset(folder: Path) -> None:
@@ -151,31 +172,10 @@ def _write_dataset(folder: Path) -> None:
 
 
 def _verdict(score: int, reason: str) -> str:
-    return json.dumps({"reason": reason, "score": score})
+    return json.dumps({"reason": reason, "score": score}, separators=(",", ":"))
 
 
 def _sample(image: str, system: str, user: str, answer: str) -> dict[str, object]:
     turns = (("system", system), ("user", f"<image>{user}"), ("assistant", answer))
     messages = [{"role": role, "content": content} for role, content in turns]
     return {"messages": messages, "images": [image]}
-
-
-if __name__ == "__main__":
-    began = time.monotonic()
-    where = Path(sys.argv[1])
-    trained = make_model(where)
-    print("trained", time.monotonic() - began)
-    with serve(trained, where) as address:
-        print("up", time.monotonic() - began, address)
-        key = {"api_key_env": "LF_KEY"}
-        os.environ["LF_KEY"] = "secret"
-        import pyarrow as pa
-
-        for prompt in (JUDGE_PROMPT, CHAT_PROMPT):
-            scorer = judge.JudgeScorer(
-                base_url=address, model="tiny", prompt=prompt, max_tokens=64, **key
-            )
-            frames = [frame(1000 + n, n % 2 == 0) for n in range(6)]
-            for s in scorer.score(pa.record_batch({"image": frames})):
-                print(s)
-        print("asked", time.monotonic() - began)
