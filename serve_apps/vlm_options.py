@@ -4,7 +4,6 @@ They come from the label's `options` in the settings. The key itself is never on
 the environment variable or the file that holds it. docs/scorers.md explains each.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,8 +55,7 @@ class VlmOptions(BaseModel):
         None, description="Sent if set; of use to OpenAI's own models."
     )
     extra_body: dict[str, JsonValue] = Field(
-        default_factory=dict,
-        description="Further fields of the request, as a JSON object: what the server has besides.",
+        default_factory=dict, description="Further fields of the request, as the server has them."
     )
     concurrency: int = Field(8, ge=1, le=256, description="Requests at once, of one replica.")
     requests_per_minute: float | None = Field(None, gt=0, description="Of one replica.")
@@ -88,17 +86,6 @@ class VlmOptions(BaseModel):
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must have no credentials, query or fragment; see api_key_env")
         return value
-
-    @field_validator("extra_body", mode="before")
-    @classmethod
-    def _is_json(cls, value: object) -> object:
-        """A label's options in the settings are plain values: there it is JSON in a string."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            raise ValueError("is no JSON") from None
 
     @field_validator("extra_body")
     @classmethod

@@ -1,6 +1,5 @@
 """Options are checked at once; a wrong one is named, a key never shown."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +30,7 @@ NEEDED: dict[str, Any] = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
         ({"requests_per_minute": 0}, "requests_per_minute"),
         ({"temperature": "hidden"}, "temperature"),
         ({"extra_body": {"messages": []}}, "extra_body: must not set messages"),
-        ({"extra_body": '{"n": 2}'}, "extra_body: must not set n"),
-        ({"extra_body": "{hidden"}, "extra_body: is no JSON"),
-        ({"extra_body": "[1]"}, "extra_body"),
+        ({"extra_body": "hidden"}, "extra_body"),
         ({"response_format": "xml"}, "response_format"),
         ({"image_side_max": 1}, "image_side_max"),
     ],
@@ -127,14 +124,6 @@ def test_the_version_changes_with_whatever_can_change_an_answer_and_with_nothing
         changed = scorer(**{**NEEDED, name: value}).version
         is_of_the_answer = name not in NOT_OF_THE_ANSWER or name in ("prompt", "prompt_file")
         assert (changed != plain) == is_of_the_answer, name
-
-
-def test_further_fields_may_be_json_in_a_string_as_the_settings_have_it() -> None:
-    plain = {"chat_template_kwargs": {"enable_thinking": False}}
-    for given in (plain, json.dumps(plain)):
-        assert (
-            read_options(VlmOptions, "judge", {**NEEDED, "extra_body": given}).extra_body == plain
-        )
 
 
 def test_a_prompt_counts_by_its_text_not_by_where_it_is(tmp_path: Path) -> None:
