@@ -14,6 +14,7 @@ from frameloop.runtime.label_settings import SCORER_TYPES, LabelSettings
 from frameloop.runtime.settings import Settings
 from serve_apps.caption import CaptionOptions, CaptionScorer
 from serve_apps.contract import Scorer
+from serve_apps.fragment_scoring import BATCH_ROWS
 from serve_apps.judge import JudgeOptions, JudgeScorer
 from serve_apps.registry import factory_of
 from serve_apps.vlm_answer import REASON_CHARS_MAX
@@ -69,6 +70,8 @@ def test_numbers_of_the_page_are_those_of_the_code() -> None:
     assert f"1 to {REASON_CHARS_MAX:,} characters" in PAGE
     assert f"({KEPT_ROWS_MAX:,} images)" in PAGE
     assert KEPT_S == 3600  # "an hour"
+    assert f"batches of {BATCH_ROWS}" in PAGE
+    assert f"up to {BATCH_ROWS} rows" in PAGE
 
 
 def test_the_settings_shown_make_the_scorers(tmp_path: Path) -> None:
