@@ -75,6 +75,10 @@ soak: setup ## Load and faults at random, then the invariant (MINUTES=10)
 bench-ingest: setup ## Ingest against img2dataset on this machine (needs nginx: apt-get install nginx-light)
 	$(BIN)/python -m benchmarks.ingest
 
+.PHONY: bench-label
+bench-label: setup ## Labels against rewriting Parquet, lance-ray and Geneva (8 GB of disk, half an hour)
+	$(BIN)/python -m benchmarks.label
+
 .PHONY: bench-freshness
 bench-freshness: setup ## 200 events/s for 3 minutes: how soon is a row there, how soon its score?
 	$(BIN)/python -m benchmarks.freshness

@@ -17,10 +17,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.environments import peer_environment
 from benchmarks.ingest.disk import sequential_bytes_per_s, sync_tree, tree_bytes
 from benchmarks.ingest.frames import make_frames, served
 from benchmarks.ingest.ours import OurRun, make_settings, run_ours
-from benchmarks.ingest.peer import PeerRun, peer_environment, run_peer
+from benchmarks.ingest.peer import REQUIREMENT, PeerRun, run_peer
 from benchmarks.ingest.prefill import prefill
 
 MEMORY_DISK = Path("/dev/shm")
@@ -61,7 +62,7 @@ class Bench:
 
 def against_peer(bench: Bench, rounds: int) -> dict[str, Any]:
     """In turns, as the machine may be slower at one time than at another; medians of the rounds."""
-    environment = peer_environment()
+    environment = peer_environment(REQUIREMENT)
     found: dict[str, list[float]] = {}
     ours: OurRun | None = None
     for _ in range(rounds):

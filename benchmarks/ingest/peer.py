@@ -2,9 +2,6 @@
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,6 @@ from benchmarks.ingest.steady import CpuSampler, Mark, Window, steady_window, tr
 from frameloop.runtime.child import start_child, stop_child
 
 REQUIREMENT = "img2dataset==1.47.0"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "frameloop-bench"
 PROCESSES = 2
 THREADS = 64
 SHARD = 1000
@@ -27,25 +23,6 @@ class PeerRun:
     window: Window
     cpu_s: float
     images: int
-
-
-def peer_environment() -> Path:
-    """The environment's folder; made at the first call, kept for the next run."""
-    home = CACHE / REQUIREMENT.replace("==", "-")
-    ready = home / ".ready"
-    if not ready.exists():
-        uv = shutil.which("uv", path=f"{os.environ.get('PATH', '')}:{Path('.tools/bin').resolve()}")
-        python = home / "bin" / "python"
-        if uv:
-            make = [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(home)]
-            install = [uv, "pip", "install", "--quiet", "--python", str(python), REQUIREMENT]
-        else:
-            make = [sys.executable, "-m", "venv", "--clear", str(home)]
-            install = [str(python), "-m", "pip", "install", "--quiet", REQUIREMENT]
-        for command in (make, install):
-            subprocess.run(command, check=True, stdout=sys.stderr)
-        ready.touch()
-    return home
 
 
 def run_peer(home: Path, out: Path, urls: list[str], *, reencode: bool) -> PeerRun:
