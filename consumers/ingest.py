@@ -12,6 +12,8 @@ import os
 import time
 from typing import Any
 
+from kafka.errors import KafkaError
+
 from consumers.hand_over import HandOver
 from consumers.image_room import ImageRoom
 from consumers.keeper import find_keeper
@@ -209,7 +211,11 @@ class IngestActor:
             await self._check_topic()
             positions = self._batcher.positions()
             if positions:
-                lag = await self._kafka.call(self._source.lag, positions)
+                try:
+                    lag = await self._kafka.call(self._source.lag, positions)
+                except KafkaError as error:  # the broker is away: for those who read to deal with
+                    log.warning("the lag can't be told: %s", error)
+                    continue
                 for at, events in lag.items():
                     metrics.LAG.labels(str(at.partition)).set(events)
 

@@ -51,9 +51,9 @@ class Positions:
             if offset > end:
                 offset = await self._rewound(at, offset, end)
             self._count_lost(at, offset, oldest[at])
-            offset = max(offset, oldest[at])
-            await self._kafka.call(self._source.place, at, offset)
-            self._batcher.start(at, offset)
+            offset_next = max(offset, oldest[at])
+            await self._kafka.call(self._source.place, at, offset_next)
+            self._batcher.start(at, offset, offset_next)
 
     async def report_loss(self, at: TopicPartition, found: int) -> None:
         """Say so if Kafka deleted events before they were read; other gaps hold no events."""

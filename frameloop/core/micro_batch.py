@@ -91,10 +91,14 @@ class MicroBatcher:
         """Per partition, the offset that comes next from Kafka."""
         return {at: lane.offset_next for at, lane in self._lanes.items()}
 
-    def start(self, at: TopicPartition, offset: int) -> None:
-        """Begin (again) at `offset`; what was in hand of this partition is dropped."""
+    def start(self, at: TopicPartition, offset: int, offset_next: int | None = None) -> None:
+        """Begin (again) at `offset`; what was in hand of this partition is dropped.
+
+        `offset_next` comes first from Kafka if that has deleted what is between: the first batch
+        covers the gap, or it would not start where the table stands.
+        """
         self.drop([at])
-        self._lanes[at] = _Lane(offset, offset)
+        self._lanes[at] = _Lane(offset, offset if offset_next is None else offset_next)
 
     def drop(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget partitions that are no longer ours."""

@@ -162,7 +162,8 @@ def _java_and_classpath() -> tuple[str, str]:
 def _format_storage(java: str, classpath: str, config: Path, arguments: list[str]) -> None:
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     command = [java, "-cp", classpath, "kafka.tools.StorageTool", "format"]
-    command += ["-t", cluster, "-c", str(config), *arguments]
+    # One word: an id that begins with a dash would be taken for an option.
+    command += [f"--cluster-id={cluster}", "-c", str(config), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise FatalError(f"Kafka's storage could not be made: {done.stderr.strip()[-500:]}")
