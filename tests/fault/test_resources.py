@@ -1,29 +1,21 @@
-"""Resources that run out or die: the disk, a Serve replica."""
+"""A resource that runs out: the disk."""
 
 import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
+from frameloop.runtime.embedded_kafka import EmbeddedKafka
 from frameloop.service import Service
 from tests.accounts import assert_each_event_once
-from tests.conftest import make_kafka_settings, service_settings
-from tests.upstream import ImageServer, image_server, send_pictures
-from tests.waiting import books_of, is_labelled, until, until_settled
+from tests.fault.conftest import outage_settings
+from tests.upstream import ImageServer, Load
+from tests.waiting import books_of, count_table_rows, is_labelled, until, until_settled
 
 DISK_BYTES = 8 << 20
 SPARE_BYTES = 64 << 10
-
-
-@pytest.fixture(scope="module")
-def images() -> Iterator[ImageServer]:
-    with image_server() as server:
-        yield server
 
 
 @pytest.fixture
@@ -48,51 +40,27 @@ def fill(folder: Path) -> Path:
 
 
 def test_a_full_disk_holds_the_events_until_there_is_space_again(
-    ray_session: None, kafka: Any, small_disk: Path, images: ImageServer
+    ray_session: None, own_kafka: EmbeddedKafka, small_disk: Path, images: ImageServer
 ) -> None:
-    settings = service_settings(small_disk, make_kafka_settings(kafka.bootstrap_servers))
+    settings = outage_settings(small_disk, own_kafka)
     service = Service(settings)
+    load = Load(settings.kafka, images)
     try:
         service.start()
-        send_pictures(settings.kafka, images, 0, 20)
+        load.send(20)
         until_settled(settings)
         ballast = fill(small_disk)
-        send_pictures(settings.kafka, images, 20, 120)
+        load.send(100)
 
         def is_held() -> bool:
             status = service.status()["ingest-0"]
             return bool(status["events_held"] + status["committed_rows"] < 120)
 
         until(is_held, "events are held")
-        stuck = len(books_of(settings).rows)
-        assert stuck < 120
+        assert count_table_rows(settings) < 120
         assert not books_of(settings).letters
         ballast.unlink()
         assert_each_event_once(until_settled(settings))
         until(lambda: is_labelled(settings), "every row scored")
     finally:
         service.stop()
-
-
-def test_a_killed_scorer_replica_costs_no_score(
-    ray_session: None, kafka: Any, tmp_path: Path, images: ImageServer
-) -> None:
-    settings = service_settings(tmp_path, make_kafka_settings(kafka.bootstrap_servers))
-    service = Service(settings)
-    try:
-        service.start()
-        name = f"ray::ServeReplica:{settings.serve_app('score1')}"
-        replicas = [p.pid for p in psutil.process_iter(["cmdline"]) if _title(p).startswith(name)]
-        assert replicas
-        send_pictures(settings.kafka, images, 0, 60)
-        for pid in replicas:
-            os.kill(pid, signal.SIGKILL)
-        send_pictures(settings.kafka, images, 60, 90)
-        assert_each_event_once(until_settled(settings))
-        until(lambda: is_labelled(settings), "every row scored")
-    finally:
-        service.stop()
-
-
-def _title(process: psutil.Process) -> str:
-    return " ".join(process.info["cmdline"] or [])

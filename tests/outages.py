@@ -1,0 +1,62 @@
+"""What can befall a running service from outside: processes killed or paused, the broker killed."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from frameloop.runtime.embedded_kafka import EmbeddedKafka
+from frameloop.runtime.settings import Settings
+from frameloop.service import Service
+from tests.waiting import until
+
+
+def pid_of(service: Service, name: str) -> int:
+    """Of the actor's present process; one that is just starting again is waited for."""
+    found: dict[str, int] = {}
+
+    def answers() -> bool:
+        found.update({each: status["pid"] for each, status in service.status().items()})
+        return name in found
+
+    until(answers, f"{name} answers")
+    return found[name]
+
+
+def replica_pids(settings: Settings, label: str = "score1") -> list[int]:
+    """Of the replicas of a label's scorer."""
+    title = f"ray::ServeReplica:{settings.serve_app(label)}"
+    return [p.pid for p in psutil.process_iter(["cmdline"]) if _title(p).startswith(title)]
+
+
+def kill(pid: int) -> None:
+    """SIGKILL; a process that has just ended by itself is fine, too."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def paused(pid: int) -> Iterator[None]:
+    """SIGSTOP, and SIGCONT at the end of the block, whether it was killed meanwhile or not."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def kill_broker(broker: EmbeddedKafka) -> None:
+    """SIGKILL the Java process itself; its supervisor then ends by itself."""
+    supervisor = broker.pid
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children")
+    (java,) = children.read_text(encoding="ascii").split()
+    os.kill(int(java), signal.SIGKILL)
+    broker.stop()
+
+
+def _title(process: psutil.Process) -> str:
+    return " ".join(process.info["cmdline"] or [])
