@@ -1,12 +1,8 @@
 """Partitions change hands under load, and Kafka's log is not always what the table remembers."""
 
 import json
-import os
 import shutil
-import signal
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import lance
 import pytest
@@ -15,43 +11,32 @@ from frameloop.core.errors import SettingsError
 from frameloop.runtime.embedded_kafka import EmbeddedKafka, free_port
 from frameloop.service import Service
 from tests.accounts import assert_each_event_once
-from tests.conftest import make_kafka_settings, service_settings
-from tests.upstream import ImageServer, image_server, send_bad_events, send_pictures
+from tests.fault.conftest import outage_settings
+from tests.outages import kill, pid_of
+from tests.upstream import ImageServer, Load, send_bad_events, send_pictures
 from tests.waiting import books_of, until, until_settled
 
 LEDGER = "id = 'frameloop:ledger'"
 
 
-@pytest.fixture(scope="module")
-def images() -> Iterator[ImageServer]:
-    with image_server() as server:
-        yield server
-
-
 def test_actors_added_removed_and_killed_under_load_cost_no_event(
-    ray_session: None, kafka: Any, tmp_path: Path, images: ImageServer
+    service: Service, load: Load, images: ImageServer
 ) -> None:
-    settings = service_settings(
-        tmp_path, make_kafka_settings(kafka.bootstrap_servers), ingest={"batch_rows": 8}
-    )
-    service = Service(settings)
+    settings = service.settings
     try:
-        service.start()
-        sent = 0
         for actors in (3, 1, 2):
-            send_pictures(settings.kafka, images, sent, sent + 60)
+            load.send(60)
             send_bad_events(settings.kafka, images)
-            sent += 60
             service.scale_ingest(actors)
             until(lambda n=actors: owned(service) == (n, [0, 1, 2, 3]), f"{actors} own all")
-            os.kill(service.status()["ingest-0"]["pid"], signal.SIGKILL)
+            kill(pid_of(service, "ingest-0"))
         assert_each_event_once(until_settled(settings))
         service.check()
         with pytest.raises(SettingsError, match=r"ingest\.actors"):
             service.scale_ingest(256)
         assert service.settings.ingest.actors == 2
     finally:
-        service.stop()
+        service.scale_ingest(1)
 
 
 def owned(service: Service) -> tuple[int, list[int]]:
@@ -65,7 +50,7 @@ def test_a_log_that_was_cut_off_is_read_on_from_its_end(
 ) -> None:
     """The broker is put back to a copy of its data from before the last events."""
     broker = EmbeddedKafka(tmp_path / "kafka", free_port()).start()
-    settings = service_settings(tmp_path, make_kafka_settings(broker.bootstrap_servers))
+    settings = outage_settings(tmp_path, broker)
     service = Service(settings)
     try:
         send_pictures(settings.kafka, images, 0, 30)
