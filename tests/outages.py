@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -14,16 +15,21 @@ from frameloop.service import Service
 from tests.waiting import until
 
 
-def pid_of(service: Service, name: str) -> int:
-    """Of the actor's present process; one that is just starting again is waited for."""
-    found: dict[str, int] = {}
+def status_of(service: Service, name: str) -> dict[str, Any]:
+    """Of an actor; one that is just starting again is waited for."""
+    found: dict[str, dict[str, Any]] = {}
 
     def answers() -> bool:
-        found.update({each: status["pid"] for each, status in service.status().items()})
+        found.update(service.status())
         return name in found
 
     until(answers, f"{name} answers")
     return found[name]
+
+
+def pid_of(service: Service, name: str) -> int:
+    """Of the actor's present process."""
+    return int(status_of(service, name)["pid"])
 
 
 def replica_pids(settings: Settings, label: str = "score1") -> list[int]:
@@ -47,6 +53,16 @@ def paused(pid: int) -> Iterator[None]:
     finally:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def broker_away(broker: EmbeddedKafka) -> Iterator[None]:
+    """Stop it, and start it at the end of the block."""
+    broker.stop()
+    try:
+        yield
+    finally:
+        broker.start()
 
 
 def kill_broker(broker: EmbeddedKafka) -> None:

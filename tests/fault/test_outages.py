@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import ExitStack
 
 import psutil
 import pytest
@@ -15,7 +16,7 @@ from producers.emit import EventEmitter
 from schemas.event import ScreenshotEvent
 from tests.accounts import assert_each_event_once
 from tests.fault.conftest import REQUEST_TIMEOUT_MS
-from tests.outages import kill, kill_broker, pid_of, replica_pids
+from tests.outages import broker_away, kill, kill_broker, pid_of, replica_pids, status_of
 from tests.upstream import ImageServer, Load, send_bad_events
 from tests.waiting import books_of, count_table_rows, is_labelled, until, until_settled
 
@@ -64,44 +65,49 @@ def test_a_keeper_killed_while_the_broker_is_away_keeps_the_dead_letters_that_it
 ) -> None:
     settings = service.settings
     letters = len(books_of(settings).letters)
-    with images.hold():
-        load.send(20)
-        bad = send_bad_events(settings.kafka, images)
-        until(lambda: held(service) == 20 + bad, "all events in hand")
-        own_kafka.stop()
-    until(lambda: keeper_status(service)["outbox"] == bad, "letters decided and not in Kafka")
-    kill(pid_of(service, KEEPER_NAME))
-    own_kafka.start()
+    with ExitStack() as away:
+        with images.hold():
+            load.send(20)
+            bad = send_bad_events(settings.kafka, images)
+            until(lambda: held(service) == 20 + bad, "all events in hand")
+            away.enter_context(broker_away(own_kafka))
+        until(lambda: letters_waiting(service) == bad, "letters decided and not in Kafka")
+        kill(pid_of(service, KEEPER_NAME))
     books = until_settled(settings)
     assert_each_event_once(books)
     assert len(books.letters) == letters + bad
     load.send(20)  # confirmed letters leave the outbox with the next commit
-    until(lambda: keeper_status(service)["outbox"] == 0, "an empty outbox")
+    until(lambda: letters_waiting(service) == 0, "an empty outbox")
     assert_each_event_once(until_settled(settings))
 
 
+@pytest.mark.xfail(
+    reason="an ingest actor that can't ask for the lag ends its process", strict=True
+)
 def test_rows_in_hand_are_committed_without_a_broker_and_reading_goes_on_when_it_is_back(
     service: Service, own_kafka: EmbeddedKafka, load: Load, images: ImageServer
 ) -> None:
     settings = service.settings
-    rows = count_table_rows(settings)
-    with images.hold():
-        load.send(60)
-        bad = send_bad_events(settings.kafka, images)
-        until(lambda: held(service) == 60 + bad, "all events in hand")
-        own_kafka.stop()
-        away_since = time.monotonic()
+    rows, pid = count_table_rows(settings), pid_of(service, "ingest-0")
+    with ExitStack() as away:
+        with images.hold():
+            load.send(60)
+            bad = send_bad_events(settings.kafka, images)
+            until(lambda: held(service) == 60 + bad, "all events in hand")
+            away.enter_context(broker_away(own_kafka))
+            end = time.monotonic() + AWAY_SECONDS
 
-        def timed_out() -> bool:
-            service.check()
-            return time.monotonic() - away_since > AWAY_SECONDS
+            def has_timed_out() -> bool:
+                service.check()
+                assert psutil.pid_exists(pid), "the ingest actor ended with the events in hand"
+                return time.monotonic() > end
 
-        until(timed_out, "every client has waited for the broker in vain")
-    until(lambda: count_table_rows(settings) == rows + 60, "a row of each event in hand")
-    until(lambda: is_labelled(settings), "every row scored")
-    own_kafka.start()
+            until(has_timed_out, "every client has waited for the broker in vain")
+        until(lambda: count_table_rows(settings) == rows + 60, "a row of each event in hand")
+        until(lambda: is_labelled(settings), "every row scored")
     load.send(30)
     assert_each_event_once(until_settled(settings))
+    assert pid_of(service, "ingest-0") == pid
     service.check()
 
 
@@ -152,12 +158,14 @@ def test_a_record_as_large_as_kafka_takes_becomes_a_letter_and_blocks_nothing(
     assert len(books.rows) - len(before.rows) == 1
     assert books.reasons - before.reasons == {"event_too_large": 1, "event_not_valid": 1}
     load.send(10)
-    until(lambda: keeper_status(service)["outbox"] == 0, "an empty outbox")
+    until(lambda: letters_waiting(service) == 0, "an empty outbox")
 
 
 def held(service: Service) -> int:
-    return int(service.status()["ingest-0"]["events_held"])
+    """Events in the ingest actor's hands."""
+    return int(status_of(service, "ingest-0")["events_held"])
 
 
-def keeper_status(service: Service):
-    return service.status().get(KEEPER_NAME, {"outbox": -1})
+def letters_waiting(service: Service) -> int:
+    """In the outbox."""
+    return int(status_of(service, KEEPER_NAME)["outbox"])

