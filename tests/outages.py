@@ -32,6 +32,11 @@ def pid_of(service: Service, name: str) -> int:
     return int(status_of(service, name)["pid"])
 
 
+def log_of(pid: int) -> str:
+    """What a process has written to its standard error, which Ray sends to a file."""
+    return Path(f"/proc/{pid}/fd/2").resolve().read_text(encoding="utf-8")
+
+
 def replica_pids(settings: Settings, label: str = "score1") -> list[int]:
     """Of the replicas of a label's scorer."""
     title = f"ray::ServeReplica:{settings.serve_app(label)}"
@@ -40,19 +45,17 @@ def replica_pids(settings: Settings, label: str = "score1") -> list[int]:
 
 def kill(pid: int) -> None:
     """SIGKILL; a process that has just ended by itself is fine, too."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+    _signal(pid, signal.SIGKILL)
 
 
 @contextmanager
 def paused(pid: int) -> Iterator[None]:
-    """SIGSTOP, and SIGCONT at the end of the block, whether it was killed meanwhile or not."""
-    os.kill(pid, signal.SIGSTOP)
+    """SIGSTOP, and SIGCONT at the end of the block; it may end before or be killed meanwhile."""
+    _signal(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
+        _signal(pid, signal.SIGCONT)
 
 
 @contextmanager
@@ -72,6 +75,11 @@ def kill_broker(broker: EmbeddedKafka) -> None:
     (java,) = children.read_text(encoding="ascii").split()
     os.kill(int(java), signal.SIGKILL)
     broker.stop()
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _title(process: psutil.Process) -> str:

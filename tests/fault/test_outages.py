@@ -115,7 +115,8 @@ def test_an_image_server_that_is_down_makes_dead_letters_and_no_placeholder(
     service: Service, load: Load, images: ImageServer
 ) -> None:
     settings = service.settings
-    before = books_of(settings)
+    load.send(10)
+    before = until_settled(settings)
     with images.away():
         load.send(10)
         until(lambda: books_of(settings).settled == before.settled + 10, "ten dead letters")

@@ -13,6 +13,8 @@ MIB = 1 << 20
 SAMPLE_SECONDS = 3.0
 YOUNG_SECONDS = 90.0
 """A process grows while it imports, opens its files and fills its pools: it counts from this age on."""
+JUDGED_SECONDS_MIN = 600.0
+"""In a shorter time the first clean-up of the table or the first merge looks like growth."""
 SAMPLES_MIN = 10
 """In each third, or nothing can be said of the role."""
 
@@ -21,6 +23,7 @@ ROLES = {
     "ray::IngestActor": "ingest",
     "ray::ScoringConsumer": "scoring",
     "ray::ServeReplica": "scorer",
+    "ray::UpkeepActor": "upkeep",
 }
 
 

@@ -3,14 +3,14 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from consumers.keeper import KEEPER_NAME
 from frameloop.runtime.embedded_kafka import EmbeddedKafka
 from frameloop.runtime.faults import STEPS
-from frameloop.service import Service
+from frameloop.service import UPKEEP_NAME, Service
 from tests.outages import kill, kill_broker, paused, pid_of, replica_pids
 from tests.upstream import ImageServer
 
@@ -18,17 +18,30 @@ DELAY_S_MAX = 1.0
 PAUSE_S_MAX = 6.0
 """Well below the time after which the service has a silent keeper killed."""
 
-KEEPER_KILLED, INGEST_KILLED, SCORING_KILLED = "keeper killed", "ingest killed", "scoring killed"
-REPLICA_KILLED, BROKER_KILLED, BROKER_RESTARTED = (
-    "replica killed",
-    "broker killed",
-    "broker restarted",
-)
-KEEPER_PAUSED, IMAGES_AWAY, NOTHING = "keeper paused", "images away", "nothing"
+KEEPER_KILLED = "keeper killed"
+INGEST_KILLED = "ingest killed"
+SCORING_KILLED = "scoring killed"
+UPKEEP_KILLED = "upkeep killed"
+REPLICA_KILLED = "replica killed"
+BROKER_KILLED = "broker killed"
+BROKER_RESTARTED = "broker restarted"
+KEEPER_PAUSED = "keeper paused"
+IMAGES_AWAY = "images away"
+NOTHING = "nothing"
 
-MILD: Sequence[str] = (BROKER_KILLED, BROKER_RESTARTED, KEEPER_PAUSED, IMAGES_AWAY, NOTHING)
-"""Kill no process of the service, so its memory can be watched meanwhile."""
-ALL: Sequence[str] = (*STEPS, KEEPER_KILLED, INGEST_KILLED, SCORING_KILLED, REPLICA_KILLED, *MILD)
+MILD: Mapping[str, int] = {NOTHING: 20, IMAGES_AWAY: 1, KEEPER_PAUSED: 1}
+"""With weights. These kill no process, so that memory can be watched over a long time; an ingest actor
+may end itself while the broker is away.
+"""
+ACTORS = {
+    KEEPER_KILLED: KEEPER_NAME,
+    INGEST_KILLED: "ingest-0",
+    SCORING_KILLED: "scoring-0",
+    UPKEEP_KILLED: UPKEEP_NAME,
+}
+ALL: Mapping[str, int] = dict.fromkeys(
+    (*STEPS, *ACTORS, REPLICA_KILLED, BROKER_KILLED, BROKER_RESTARTED, *MILD), 1
+)
 
 Send = Callable[[int], None]
 """Send so many events."""
@@ -49,8 +62,8 @@ class Strikes:
         if fault in STEPS:
             (self.faults / fault).touch()
             send(events)
-        elif fault in _ACTORS:
-            self._kill_beside(pid_of(self.service, _ACTORS[fault]), send, events)
+        elif fault in ACTORS:
+            self._kill_beside(pid_of(self.service, ACTORS[fault]), send, events)
         elif fault == REPLICA_KILLED:
             for pid in replica_pids(self.service.settings):
                 self._kill_beside(pid, send, events)
@@ -80,6 +93,3 @@ class Strikes:
         killing.start()
         send(events)
         killing.join()
-
-
-_ACTORS = {KEEPER_KILLED: KEEPER_NAME, INGEST_KILLED: "ingest-0", SCORING_KILLED: "scoring-0"}
