@@ -1,6 +1,7 @@
 """Shared over a test session: one Kafka, one Ray, one tiny model. Each test has topics of its own."""
 
 import os
+import random
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,12 +16,24 @@ from frameloop.runtime.settings import KafkaSettings, Settings
 
 REPO = Path(__file__).resolve().parents[1]
 TRAINING = REPO / ".venv-training"
+SEED_VARIABLE = "FRAMELOOP_TEST_SEED"
+SEED = pytest.StashKey[int]()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    given = os.environ.get(SEED_VARIABLE)
+    config.stash[SEED] = int(given) if given else random.SystemRandom().randrange(1 << 32)
     # A test's settings come from the test alone.
     for name in [name for name in os.environ if name.startswith("FRAMELOOP_")]:
         del os.environ[name]
+
+
+@pytest.fixture
+def dice(pytestconfig: pytest.Config) -> random.Random:
+    """Chance from `FRAMELOOP_TEST_SEED`, else from a new seed; pytest shows it if the test fails."""
+    seed = pytestconfig.stash[SEED]
+    print(f"again with: {SEED_VARIABLE}={seed}")
+    return random.Random(seed)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from producers.emit import EventEmitter
 from schemas.event import ScreenshotEvent
 
 PICTURES = 16
+HOLD_S_MAX = 60.0
 
 
 def make_jpeg(seed: int, size: tuple[int, int] = (96, 64)) -> bytes:
@@ -34,15 +35,38 @@ class ImageServer:
 
     port: int = 0
     requests: int = 0
+    refused: int = 0
     down: bool = False
+    gate: threading.Event = field(default_factory=threading.Event)
     pictures: list[bytes] = field(default_factory=lambda: [make_jpeg(i) for i in range(PICTURES)])
 
     def url(self, name: object) -> str:
         return f"http://127.0.0.1:{self.port}/{name}.jpg"
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Take requests and leave them without an answer until the block ends."""
+        self.gate.clear()
+        try:
+            yield
+        finally:
+            self.gate.set()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Answer 503 to everything until the block ends."""
+        self.refused, self.down = 0, True
+        try:
+            yield
+        finally:
+            self.down = False
+
     async def handle(self, request: web.Request) -> web.Response:
         self.requests += 1
+        if not self.gate.is_set():
+            await asyncio.to_thread(self.gate.wait, HOLD_S_MAX)
         if self.down:
+            self.refused += 1
             return web.Response(status=503)
         name = request.match_info["name"]
         if name == "missing":
@@ -60,6 +84,7 @@ class ImageServer:
 def image_server() -> Iterator[ImageServer]:
     """Serve in a thread of its own."""
     server, loop, ready = ImageServer(), asyncio.new_event_loop(), threading.Event()
+    server.gate.set()
 
     async def serve() -> web.AppRunner:
         app = web.Application()
@@ -101,6 +126,19 @@ def send_pictures(kafka: KafkaSettings, server: ImageServer, first: int, followi
                     attributes={"game": "test", "number": number},
                 )
             )
+
+
+@dataclass
+class Load:
+    """Good events for one topic, each time new ones, so that tests can share a service."""
+
+    kafka: KafkaSettings
+    server: ImageServer
+    sent: int = 0
+
+    def send(self, count: int) -> None:
+        send_pictures(self.kafka, self.server, self.sent, self.sent + count)
+        self.sent += count
 
 
 def send_bad_events(kafka: KafkaSettings, server: ImageServer) -> int:

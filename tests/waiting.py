@@ -2,20 +2,22 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import lance
+from kafka import KafkaConsumer, TopicPartition
 
-from frameloop.adapters.lance_table import label_state
+from frameloop.adapters.lance_table import label_state, read_ledger
 from frameloop.runtime.settings import Settings
 from tests.accounts import Books, read_books
 
 SECONDS_MAX = 120.0
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + SECONDS_MAX
+def until(condition: Callable[[], bool], what: str, seconds_max: float = SECONDS_MAX) -> None:
+    end = time.monotonic() + seconds_max
     while not condition():
-        assert time.monotonic() < end, f"not within {SECONDS_MAX:g} s: {what}"
+        assert time.monotonic() < end, f"not within {seconds_max:g} s: {what}"
         time.sleep(0.2)
 
 
@@ -26,17 +28,39 @@ def books_of(settings: Settings) -> Books:
     )
 
 
-def until_settled(settings: Settings) -> Books:
+def until_settled(settings: Settings, seconds_max: float = SECONDS_MAX) -> Books:
     """Until every event is a row or a dead letter, or another record of an event that is a row."""
+    seen: list[Books] = []
 
     def is_settled() -> bool:
         books = books_of(settings)
+        seen.append(books)
         return books.settled + books.duplicates >= len(books.sent) > 0
 
-    until(is_settled, "every event settled")
-    return books_of(settings)
+    until(is_settled, "every event settled", seconds_max)
+    return seen[-1]
 
 
 def is_labelled(settings: Settings) -> bool:
     state = label_state(lance.dataset(settings.table_uri), settings.labels)
     return not any(fragment.missing for fragment in state)
+
+
+def lag_of(settings: Settings) -> int:
+    """Events that the table does not cover yet, cheaply: not one event is read."""
+    ledger, _ = read_ledger(lance.dataset(settings.table_uri))
+    states = (s for topic in ledger.topics.values() for s in topic.partitions.values())
+    kafka = settings.kafka
+    with closing(KafkaConsumer(bootstrap_servers=kafka.bootstrap_servers)) as consumer:
+        ends = consumer.end_offsets(
+            [TopicPartition(kafka.topic, p) for p in range(kafka.partitions)]
+        )
+    return sum(ends.values()) - sum(state.offset_next for state in states)
+
+
+def count_table_rows(settings: Settings) -> int:
+    """Rows in the table, asked without Kafka; 0 before there is a table."""
+    try:
+        return int(lance.dataset(settings.table_uri).count_rows("id != 'frameloop:ledger'"))
+    except ValueError:
+        return 0

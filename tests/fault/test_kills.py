@@ -4,10 +4,7 @@ One service lives through all of it. What is checked is read from Kafka and the 
 shares nothing with the service (`tests.accounts`).
 """
 
-import itertools
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import lance
 import pytest
@@ -16,42 +13,17 @@ from consumers.upkeep_work import UpkeepWork
 from frameloop.runtime.faults import STEPS
 from frameloop.service import Service
 from tests.accounts import assert_each_event_once
-from tests.conftest import make_kafka_settings, service_settings
-from tests.upstream import ImageServer, image_server, send_bad_events, send_pictures
+from tests.upstream import ImageServer, Load, send_bad_events
 from tests.waiting import is_labelled, until, until_settled
-
-NUMBERS = itertools.count(step=40)
-
-
-@pytest.fixture(scope="module")
-def images() -> Iterator[ImageServer]:
-    with image_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def service(
-    ray_session: None, kafka: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
-    settings = service_settings(
-        tmp_path_factory.mktemp("service"), make_kafka_settings(kafka.bootstrap_servers)
-    )
-    made = Service(settings)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_process_killed_at_a_step_loses_nothing_and_doubles_nothing(
-    step: str, service: Service, images: ImageServer, faults: Path
+    step: str, service: Service, load: Load, images: ImageServer, faults: Path
 ) -> None:
     settings = service.settings
-    first = next(NUMBERS)
     (faults / step).touch()
-    send_pictures(settings.kafka, images, first, first + 40)
+    load.send(40)
     send_bad_events(settings.kafka, images)
     until(lambda: not (faults / step).exists(), f"somebody reaches {step}")
     assert_each_event_once(until_settled(settings))
