@@ -81,10 +81,7 @@ class ApplyScores:
         fragment = dataset.get_fragment(fragment_id)
         if fragment is None:
             raise MovedError(list(moved(dataset, columns)))
-        state = {
-            each.fragment_id: each for each in lance_table.label_state(dataset, [asked.label.name])
-        }
-        is_labelled = not state[fragment_id].missing
+        is_labelled = lance_table.has_label(dataset, fragment_id, asked.label.name)
         if is_labelled and (asked.row_filter is None or not columns.num_rows):
             return None
         base = lance_table.metadata_json(fragment.metadata)

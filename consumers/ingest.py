@@ -132,7 +132,7 @@ class IngestActor:
             records = await self._kafka.call(self._source.poll, POLL_MS, self._is_full())
         except PositionLost as lost:
             await self._check_topic()
-            await self._positions.place_after(lost.partitions)
+            await self._positions.recover(lost.partitions)
             self._cancel_dropped()
             return
         for at, polled in records.items():

@@ -40,6 +40,17 @@ class Positions:
         """Read on where the table stands; where it knows nothing, at Kafka's oldest offset."""
         await self.place_after(dict.fromkeys(partitions))
 
+    async def recover(self, lost: Mapping[TopicPartition, int | None]) -> None:
+        """Read on where Kafka does not have what comes next. What is in hand stays in hand if it can."""
+        oldest = await self._kafka.call(self._source.first_offsets, lost)
+        expected = self._batcher.positions()
+        deleted = [at for at in lost if at in expected and expected[at] < oldest[at]]
+        for at in deleted:
+            self._count_lost(at, expected[at], oldest[at])
+            await self._kafka.call(self._source.place, at, oldest[at])
+            self._batcher.skip(at, oldest[at])
+        await self.place_after({at: end for at, end in lost.items() if at not in deleted})
+
     async def place_after(self, cut_off: Mapping[TopicPartition, int | None]) -> None:
         """The same, for partitions whose log may have been cut off, at the offset if one is known."""
         table = await self._table_offsets()

@@ -141,7 +141,7 @@ class ScoringConsumer:
             self._backoff.keep(Task(n, f.fragment_id) for f in view.fragments for n in needs)
             resting = self._backoff.resting(time.monotonic())
             for task in next_tasks(view.fragments, needs, busy | resting, room):
-                self._begin(task, view.version, self._settings.labels[task.label].filter)
+                self._begin(task, view.version, self._settings.labels[task.label].row_filter)
             if not busy and not self._under_way:  # nothing new: look for what is out of date
                 self._facts.clear()  # another version may have been deployed
                 found = await self._survey.look(view.version, view.fragments, await self.facts())
@@ -165,7 +165,8 @@ class ScoringConsumer:
         facts = await self.facts()
         labels = self._settings.labels
         return {
-            name: labels_in(" ".join([label.filter or "", *facts[name].inputs]), labels) - {name}
+            name: labels_in(" ".join([label.row_filter or "", *facts[name].inputs]), labels)
+            - {name}
             for name, label in labels.items()
         }
 

@@ -43,7 +43,7 @@ class Survey:
         found: Found = []
         for task, files, scorer in self._tasks(fragments, facts):
             label = self._settings.labels[task.label]
-            row_filter = stale(task.label, scorer, label.filter)
+            row_filter = stale(task.label, scorer, label.row_filter)
             state, rows = self._stale.get(task, (None, 0))
             if state != (files, scorer):
                 if left == 0:

@@ -54,7 +54,9 @@ class Relabelling:
                     continue  # the service labels it by itself
                 label = self._settings.labels[name]
                 is_stale = which is Which.STALE
-                wanted = stale(name, facts[name].scorer, label.filter) if is_stale else failed(name)
+                wanted = (
+                    stale(name, facts[name].scorer, label.row_filter) if is_stale else failed(name)
+                )
                 rows = dataset.get_fragment(fragment.fragment_id).count_rows(wanted)
                 if rows:
                     found.append(Again(Task(name, fragment.fragment_id), wanted, int(rows)))

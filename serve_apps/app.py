@@ -17,6 +17,7 @@ from ray.serve import Application
 
 from frameloop.runtime import metrics
 from frameloop.runtime.label_settings import LabelSettings
+from frameloop.runtime.memory import keep_freed_memory
 from serve_apps.fragment_scoring import (
     FragmentRequest,
     FragmentScores,
@@ -33,8 +34,9 @@ HEALTH_CHECK_PERIOD_S = 10.0
 HEALTH_CHECK_TIMEOUT_S = 30.0
 SHUTDOWN_WAIT_S = 2.0
 SHUTDOWN_TIMEOUT_S = 20.0
-FRAGMENT_SECONDS_MAX = 600.0
-"""A fragment that takes longer has hung (storage gone quiet): Serve replaces the replica."""
+BATCH_SECONDS_MAX = 1800.0
+"""Between two batches. Longer means hung (storage gone quiet): Serve replaces the replica. A judge whose
+server is away takes some ten minutes to give a batch up; its rate limits may make it more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class ScorerDeployment:
     """
 
     def __init__(self, factory: ScorerFactory, metrics_host: str = "127.0.0.1") -> None:
+        keep_freed_memory()
         self._scorer = factory()
         self._metrics_address = metrics.serve_metrics(metrics_host)
         self._tables = TableCache()
@@ -74,8 +77,8 @@ class ScorerDeployment:
     def check_health(self) -> None:
         """Called by Serve, which replaces the replica if this raises `RuntimeError`."""
         started_at = self._started_at
-        if started_at is not None and time.monotonic() - started_at > FRAGMENT_SECONDS_MAX:
-            raise RuntimeError(f"a fragment takes longer than {FRAGMENT_SECONDS_MAX:.0f} s")
+        if started_at is not None and time.monotonic() - started_at > BATCH_SECONDS_MAX:
+            raise RuntimeError(f"a batch takes longer than {BATCH_SECONDS_MAX:.0f} s")
 
     def __del__(self) -> None:
         """Called by Serve when the replica stops, after it has drained its requests."""
@@ -84,12 +87,15 @@ class ScorerDeployment:
             thread.shutdown(wait=False, cancel_futures=True)
 
     def _score(self, request: FragmentRequest) -> FragmentScores:
-        self._started_at = time.monotonic()
+        self._begin_batch()
         try:
-            scores = score_fragment(request, self._scorer, self._tables)
+            scores = score_fragment(request, self._scorer, self._tables, self._begin_batch)
             return replace(scores, metrics_address=self._metrics_address)
         finally:
             self._started_at = None
+
+    def _begin_batch(self) -> None:
+        self._started_at = time.monotonic()
 
 
 def build_app(label: str, settings: LabelSettings, metrics_host: str = "127.0.0.1") -> Application:

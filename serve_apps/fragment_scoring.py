@@ -7,7 +7,7 @@ batches reads the same bytes at over a gigabyte a second.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ from serve_apps.table_cache import TableCache
 
 BATCH_ROWS = 32
 """Rows read and scored at once: a few megabytes of images, however large the fragment."""
+TEXT_BATCH_ROWS = 1024
+"""The same for a scorer that reads no image."""
 READAHEAD_BATCHES = 2
 """Batches that Lance may hold ready; the scorer, not the disk, is what takes time."""
 ERROR_CHARS_MAX = 1000
@@ -67,8 +69,15 @@ def scorer_id(scorer: Scorer) -> str:
     return f"{scorer.name}/{scorer.version}"
 
 
-def score_fragment(request: FragmentRequest, scorer: Scorer, tables: TableCache) -> FragmentScores:
+def score_fragment(
+    request: FragmentRequest,
+    scorer: Scorer,
+    tables: TableCache,
+    on_batch: Callable[[], None] = lambda: None,
+) -> FragmentScores:
     """The label of the rows asked for, streamed: at most a few batches are in memory.
+
+    `on_batch` is called after each batch: the work gets on.
 
     Raises `TransientError` if the table can't be read, `Conflict` if the version or the fragment
     is not there (any more), `FatalError` if the table lacks a column that the scorer reads, the
@@ -92,6 +101,7 @@ def score_fragment(request: FragmentRequest, scorer: Scorer, tables: TableCache)
         if batch.num_rows:
             parts.append(_scored(batch, scorer, request.label))
         scoring += time.perf_counter() - read
+        on_batch()
     schema = parts[0].schema if parts else scores_schema(request.label)
     columns = pa.Table.from_batches(parts, schema)
     return FragmentScores(request, scorer_id(scorer), columns, reading, scoring)
@@ -117,7 +127,7 @@ def _read(request: FragmentRequest, scorer: Scorer, tables: TableCache) -> pa.Re
         scanner = fragment.scanner(
             columns=list(scorer.inputs),
             filter=request.row_filter,
-            batch_size=BATCH_ROWS,
+            batch_size=BATCH_ROWS if "image" in scorer.inputs else TEXT_BATCH_ROWS,
             with_row_address=True,
             with_row_id=True,
             batch_readahead=READAHEAD_BATCHES,

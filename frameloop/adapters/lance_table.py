@@ -225,6 +225,12 @@ def label_state(dataset: lance.LanceDataset, labels: Iterable[str]) -> list[Frag
     return found
 
 
+def has_label(dataset: lance.LanceDataset, fragment_id: int, label: str) -> bool:
+    """Has the fragment the label's column? Looks at this fragment alone. False if it is not there."""
+    fragment, wanted = dataset.get_fragment(fragment_id), field_id(dataset, label)
+    return fragment is not None and any(wanted in file.fields for file in fragment.data_files())
+
+
 def unlabelled_fragments(dataset: lance.LanceDataset, label: str) -> list[int]:
     """Ids of fragments none of whose files has the label's column."""
     return [each.fragment_id for each in label_state(dataset, [label]) if each.missing]

@@ -100,6 +100,10 @@ class MicroBatcher:
         self.drop([at])
         self._lanes[at] = _Lane(offset, offset if offset_next is None else offset_next)
 
+    def skip(self, at: TopicPartition, offset_next: int) -> None:
+        """Kafka has nothing before `offset_next` any more; the batch with that event covers the gap."""
+        self._lanes[at].offset_next = offset_next
+
     def drop(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget partitions that are no longer ours."""
         for at in partitions:

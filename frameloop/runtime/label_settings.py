@@ -16,6 +16,9 @@ SCORER_TYPES: dict[str, LabelType] = {
 }
 """The service's own scorers, and the type of what each gives."""
 
+SCORER_FILTERS = {"caption": "messages[-1]['role'] = 'user'"}
+"""In force where the settings name no filter: a caption that came with the event is kept."""
+
 OWN_SCORER = ".py:"
 
 
@@ -34,7 +37,8 @@ class LabelSettings(Section):
         None,
         min_length=1,
         max_length=2000,
-        description="SQL over the row, e.g. `score1 >= 40`: only rows that pass are scored.",
+        description="SQL over the row, e.g. `score1 >= 40`: only rows that pass are scored. "
+        "`caption` without one: rows without a caption.",
     )
     rescore: bool = Field(
         False,
@@ -47,12 +51,17 @@ class LabelSettings(Section):
     replica_gpus: float = Field(0, ge=0, le=8)
 
     @property
+    def row_filter(self) -> str | None:
+        """SQL that a row must pass to be scored; None: all are."""
+        return self.filter or SCORER_FILTERS.get(self.scorer)
+
+    @property
     def value_type(self) -> LabelType:
         return self.type or SCORER_TYPES.get(self.scorer, "float32")
 
     def may_become(self, other: "LabelSettings") -> bool:
         """May a running service go over to the other settings? Its consumers know some of them."""
-        same = ("value_type", "filter", "rescore")
+        same = ("value_type", "row_filter", "rescore")
         return all(getattr(self, name) == getattr(other, name) for name in same)
 
     @model_validator(mode="after")

@@ -277,7 +277,7 @@ class Settings(BaseSettings):
     def _labels_fit(self) -> Self:
         if taken := taken_names(self.label_columns):
             raise ValueError(f"labels: the table would have two columns {taken[0]}")
-        filters = {name: label.filter or "" for name, label in self.labels.items()}
+        filters = {name: label.row_filter or "" for name, label in self.labels.items()}
         needs = {name: labels_in(text, self.labels) for name, text in filters.items()}
         try:
             check_order(needs)

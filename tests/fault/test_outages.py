@@ -81,9 +81,6 @@ def test_a_keeper_killed_while_the_broker_is_away_keeps_the_dead_letters_that_it
     assert_each_event_once(until_settled(settings))
 
 
-@pytest.mark.xfail(
-    reason="an ingest actor that can't ask for the lag ends its process", strict=True
-)
 def test_rows_in_hand_are_committed_without_a_broker_and_reading_goes_on_when_it_is_back(
     service: Service, own_kafka: EmbeddedKafka, load: Load, images: ImageServer
 ) -> None:

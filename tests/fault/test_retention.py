@@ -14,10 +14,6 @@ from tests.outages import kill, log_of, paused, pid_of, status_of
 from tests.waiting import until
 
 
-@pytest.mark.xfail(
-    reason="a batch that starts behind deleted events does not start where the table stands",
-    strict=True,
-)
 @pytest.mark.parametrize("reader", ["goes_on", "starts_again"])
 def test_events_that_kafka_deleted_unread_are_counted_as_lost_and_reading_goes_on(
     reader: str, spare: Spare

@@ -8,7 +8,6 @@ import pytest
 from frameloop.runtime.embedded_kafka import EmbeddedKafka, free_port
 
 
-@pytest.mark.xfail(reason="an id that begins with a dash is taken for an option", strict=True)
 def test_every_cluster_id_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(bytes=b"\xf8" + bytes(15)))
     broker = EmbeddedKafka(tmp_path, free_port())

@@ -140,3 +140,15 @@ def test_in_every_order_each_event_is_in_one_batch_and_held_counts_return_to_zer
         pass
     assert sorted(seen) == sorted(places)
     assert (made.events_held, made.bytes_held) == (0, 0)
+
+
+def test_offsets_that_kafka_has_deleted_are_covered_by_the_batch_behind_them() -> None:
+    made = MicroBatcher(LIMITS)
+    made.start(at(), 3, 7)
+    assert made.positions() == {at(): 7}
+    slot = made.expect(at(), 7)
+    made.skip(at(), 20)
+    later = made.expect(at(), 20)
+    for each in (slot, later):
+        made.finish(each, row(), 0.0)
+    assert covered(made.cut(9.0)) == list(range(3, 21))
