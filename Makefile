@@ -66,10 +66,10 @@ SECONDS_EACH ?= 60
 fuzz: $(VENV)/.ready ## Coverage-guided fuzzing of events, images and URLs (SECONDS_EACH=60)
 	for target in event image url; do $(BIN)/python -m tests.fuzz $$target $(SECONDS_EACH) || exit 1; done
 
-MINUTES ?= 10
+MINUTES ?= 30
 .PHONY: soak
-soak: setup ## Load and faults at random, then the invariant (MINUTES=10)
-	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+soak: setup ## Load and faults at random, then accounts and memory (MINUTES=30, SEED=...)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 .PHONY: bench-ingest
 bench-ingest: setup ## Ingest against img2dataset on this machine (needs nginx: apt-get install nginx-light)
@@ -78,6 +78,10 @@ bench-ingest: setup ## Ingest against img2dataset on this machine (needs nginx: 
 .PHONY: bench-label
 bench-label: setup ## Labels against rewriting Parquet, lance-ray and Geneva (8 GB of disk, half an hour)
 	$(BIN)/python -m benchmarks.label
+
+.PHONY: bench-dedupe
+bench-dedupe: setup ## What the search for repeated events costs at 10,000 and at 1,000,000 rows
+	$(BIN)/python -m benchmarks.dedupe
 
 .PHONY: bench-freshness
 bench-freshness: setup ## 200 events/s for 3 minutes: how soon is a row there, how soon its score?

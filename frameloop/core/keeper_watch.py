@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 SILENT_SECONDS_MAX = 30.0
-GONE_SECONDS_MAX = 180.0
-"""Several keepers have been started in vain by then."""
+START_SECONDS_MAX = 240.0
+"""A keeper that starts reads the ids of all rows first: about 3 s for each million."""
+GONE_SECONDS_MAX = 600.0
+"""More than one keeper has been started in vain by then."""
 
 
 class Verdict(Enum):
@@ -21,7 +23,9 @@ class KeeperWatch:
     """Seconds count from a question that is open, never from a time when nobody asked."""
 
     silent_seconds_max: float = SILENT_SECONDS_MAX
+    start_seconds_max: float = START_SECONDS_MAX
     gone_seconds_max: float = GONE_SECONDS_MAX
+    _is_starting: bool = False
     _asked_at: float | None = None
     _waiting_since: float | None = None
 
@@ -34,14 +38,17 @@ class KeeperWatch:
     def answered(self) -> None:
         """The keeper has answered."""
         self._asked_at = self._waiting_since = None
+        self._is_starting = False
 
     def failed(self) -> None:
-        """The question was lost with a keeper that died, or was given up."""
+        """The question was lost with a keeper that died, or was given up: another one starts."""
         self._asked_at = None
+        self._is_starting = True
 
     def verdict(self, now: float) -> Verdict:
         if self._waiting_since is not None and now - self._waiting_since > self.gone_seconds_max:
             return Verdict.GONE
-        if self._asked_at is not None and now - self._asked_at > self.silent_seconds_max:
+        allowed = self.start_seconds_max if self._is_starting else self.silent_seconds_max
+        if self._asked_at is not None and now - self._asked_at > allowed:
             return Verdict.SILENT
         return Verdict.FINE

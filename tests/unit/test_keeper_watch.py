@@ -4,7 +4,7 @@ from frameloop.core.keeper_watch import KeeperWatch, Verdict
 
 
 def watch() -> KeeperWatch:
-    return KeeperWatch(silent_seconds_max=30, gone_seconds_max=180)
+    return KeeperWatch(silent_seconds_max=30, start_seconds_max=100, gone_seconds_max=180)
 
 
 def test_a_long_time_in_which_nobody_asked_says_nothing_of_the_keeper() -> None:
@@ -41,3 +41,15 @@ def test_one_answer_starts_the_count_anew() -> None:
     made.answered()
     made.asked(190)
     assert made.verdict(200) is Verdict.FINE
+
+
+def test_a_keeper_that_starts_has_longer_as_it_reads_all_ids_first() -> None:
+    made = watch()
+    made.asked(0)
+    made.failed()
+    made.asked(5)
+    assert made.verdict(100) is Verdict.FINE
+    assert made.verdict(106) is Verdict.SILENT
+    made.answered()
+    made.asked(110)
+    assert made.verdict(141) is Verdict.SILENT
