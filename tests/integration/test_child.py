@@ -14,8 +14,10 @@ from frameloop.runtime.child import start_child, stop_child
 SECONDS_MAX = 20.0
 # A parent whose child writes its own pid and that of a grandchild, then both sleep.
 PARENT = """
-import subprocess, sys, time
+import signal, subprocess, sys, time
 from frameloop.runtime.child import start_child
+# A shell has what it starts in the background ignore this one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 family = (
     "import os, subprocess, sys, time;"
     "inner = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
